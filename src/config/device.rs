@@ -1,0 +1,146 @@
+//! What the configuration says of one device, with the defaults filled in. Reads no text.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{PipeConfig, SerialConfig};
+use crate::name::sanitize;
+use crate::selector::Remote;
+
+/// One `[[device]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceConfig {
+    /// Name on disk, already sanitised.
+    pub name: String,
+    /// Which device it is; all fields `None` only where [`DeviceConfig::remote`] is there.
+    pub matches: Match,
+    /// How it is reached.
+    pub backend: Backend,
+    /// The USB/IP server it hangs on.
+    pub remote: Option<Remote>,
+    /// What becomes of open outlets when it goes.
+    pub unplug: Unplug,
+    /// How long a control transfer may take; 5 s.
+    pub timeout: Duration,
+    /// Owner and permissions of its outlets, where an outlet says nothing else.
+    pub access: Access,
+    /// The bridged endpoints, no two with one address.
+    pub pipes: Vec<PipeConfig>,
+    /// The serial function, if bridged.
+    pub serial: Option<SerialConfig>,
+    /// Whether a kernel driver may be detached from the interfaces (and gets them back at the end); true.
+    pub detach: bool,
+}
+
+/// What a device must have; an absent field takes anything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Match {
+    /// idVendor.
+    pub vid: Option<u16>,
+    /// idProduct, any of these; empty takes anything.
+    pub pid: Vec<u16>,
+    /// The serial number string, exactly.
+    pub serial: Option<String>,
+    /// Place on the bus, such as `1-1.4`.
+    pub port: Option<String>,
+    /// The product string, exactly.
+    pub product: Option<String>,
+}
+
+/// How a device is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// USB/IP where a remote is given, else what the operating system offers.
+    #[default]
+    Auto,
+    /// The nusb crate.
+    Nusb,
+    /// The libusb library.
+    Libusb,
+    /// The operating system's serial port alone.
+    Serial,
+    /// A USB/IP server.
+    Usbip,
+}
+
+/// What becomes of open outlets when the device goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unplug {
+    /// Programs wait until it is back.
+    #[default]
+    Hold,
+    /// Readers get end of file, writers EPIPE.
+    Eof,
+}
+
+/// Owner and permissions of outlets; `None` keeps the default or what the device says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// User name or number.
+    pub owner: Option<String>,
+    /// Group name or number.
+    pub group: Option<String>,
+    /// Permission bits, at most 0o777.
+    pub mode: Option<u32>,
+}
+
+impl DeviceConfig {
+    /// A device of this name with every default, which matches nothing yet and bridges nothing yet.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: sanitize(name),
+            matches: Match::default(),
+            backend: Backend::default(),
+            remote: None,
+            unplug: Unplug::default(),
+            timeout: Duration::from_secs(5),
+            access: Access::default(),
+            pipes: Vec::new(),
+            serial: None,
+            detach: true,
+        }
+    }
+}
+
+impl Match {
+    /// Whether nothing is asked for, so that any device would do.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Access {
+    /// These settings, and `general` where they say nothing.
+    pub fn or(&self, general: &Self) -> Self {
+        Self {
+            owner: self.owner.clone().or_else(|| general.owner.clone()),
+            group: self.group.clone().or_else(|| general.group.clone()),
+            mode: self.mode.or(general.mode),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_device_has_the_defaults_of_the_contract() {
+        let device = DeviceConfig::new("my/probe");
+        assert_eq!(device.name, "my_probe");
+        assert_eq!(device.timeout, Duration::from_secs(5));
+        assert_eq!((device.backend, device.unplug, device.detach), (Backend::Auto, Unplug::Hold, true));
+        assert!(device.matches.is_empty());
+    }
+
+    #[test]
+    fn an_outlets_access_goes_before_its_devices() {
+        let device = Access { owner: Some("a".into()), group: Some("b".into()), mode: None };
+        let outlet = Access { owner: None, group: Some("c".into()), mode: Some(0o600) };
+        let both = Access { owner: Some("a".into()), group: Some("c".into()), mode: Some(0o600) };
+        assert_eq!(outlet.or(&device), both);
+    }
+}

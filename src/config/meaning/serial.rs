@@ -1,0 +1,82 @@
+//! The meaning of a `[device.serial]` table. Knows no driver's abilities.
+
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::checks::{Checks, choice};
+use crate::config::typed::TypedSerial;
+use crate::config::value::DAY;
+use crate::config::{Access, Driver, OutletKind, PROFILES, SerialConfig, SerialMode};
+
+/// What the table means for a device that `is_remote` or hangs on this machine.
+pub(super) fn serial(checks: &mut Checks<'_>, typed: &Spanned<TypedSerial>, is_remote: bool) -> SerialConfig {
+    let table = typed.get_ref();
+    let default = SerialConfig::default();
+    let run = run(checks, table);
+    let any_time = Duration::ZERO..=DAY;
+    SerialConfig {
+        driver: driver(checks, table, is_remote),
+        baud: checks.read("baud", &table.baud, |v| v.integer(1..=u32::MAX.into())),
+        mode: mode(checks, table),
+        dtr: choice(&table.dtr),
+        rts: choice(&table.rts),
+        reset: choice(&table.reset).unwrap_or_default(),
+        profile: profile(checks, table).unwrap_or(default.profile),
+        boot_wait: checks.read("boot_wait", &table.boot_wait, |v| v.duration(any_time.clone())).unwrap_or_default(),
+        outlets: outlets(checks, table, !run.is_empty()).unwrap_or(default.outlets),
+        run,
+        on_open: choice(&table.on_open).unwrap_or_default(),
+        idle: choice(&table.idle).unwrap_or_default(),
+        flush: checks.read("flush", &table.flush, |v| v.duration(any_time)).unwrap_or(default.flush),
+        interface: checks.read("interface", &table.interface, |v| v.integer(0..=255)),
+        access: Access { mode: None, ..checks.access(&table.owner, &table.group, &None) },
+    }
+}
+
+fn driver(checks: &mut Checks<'_>, table: &TypedSerial, is_remote: bool) -> Driver {
+    match &table.driver {
+        Some(typed) if is_remote && *typed.get_ref() == Driver::Kernel => {
+            checks.refuse(typed.span(), "a device with `remote` has no port of this kernel; write driver = \"user\"");
+            Driver::User
+        }
+        Some(typed) => *typed.get_ref(),
+        None if is_remote => Driver::User,
+        None => Driver::default(),
+    }
+}
+
+fn mode(checks: &mut Checks<'_>, table: &TypedSerial) -> Option<SerialMode> {
+    let typed = table.mode.as_ref()?;
+    let parsed = typed.get_ref().parse();
+    parsed.map_err(|error| checks.refuse(typed.span(), format!("`mode` {:?} is {error}", typed.get_ref()))).ok()
+}
+
+fn profile(checks: &mut Checks<'_>, table: &TypedSerial) -> Option<String> {
+    let typed = table.profile.as_ref()?;
+    if PROFILES.contains(&typed.get_ref().as_str()) {
+        return Some(typed.get_ref().clone());
+    }
+    checks.refuse(typed.span(), format!("no such profile; write {}", PROFILES.join(", ")));
+    None
+}
+
+/// A function whose bytes a program of its own takes needs no outlet.
+fn outlets(checks: &mut Checks<'_>, table: &TypedSerial, has_run: bool) -> Option<Vec<OutletKind>> {
+    let typed = table.outlets.as_ref()?;
+    if typed.get_ref().is_empty() && !has_run {
+        checks.refuse(typed.span(), "`outlets` is empty; name at least one of fifo, socket, tty");
+    }
+    checks.outlets(&table.outlets)
+}
+
+fn run(checks: &mut Checks<'_>, table: &TypedSerial) -> Vec<String> {
+    let Some(typed) = &table.run else { return Vec::new() };
+    if typed.get_ref().first().is_none_or(|program| program.get_ref().is_empty()) {
+        checks.refuse(typed.span(), "`run` names no program; write [\"program\", \"argument\", …]");
+    }
+    for word in typed.get_ref().iter().filter(|word| word.get_ref().contains('\0')) {
+        checks.refuse(word.span(), "a program's argument cannot hold a NUL character; leave it out");
+    }
+    typed.get_ref().iter().map(|word| word.get_ref().clone()).collect()
+}

@@ -1,0 +1,81 @@
+//! The configuration: from TOML text to values that are safe to act on. Opens nothing but the file itself.
+//!
+//! ```text
+//! text --(typed)--> what was typed --(meaning)--> Config --> daemon
+//!                        |
+//!                        +--(unsupported)--> what this version cannot do yet
+//! ```
+//!
+//! What was typed keeps its positions and says nothing about sense; what it means has defaults filled in,
+//! contradictions refused, and no positions, so that two configurations that mean the same compare equal.
+
+mod device;
+mod error;
+mod find;
+mod meaning;
+mod pipe;
+mod serial;
+mod serial_mode;
+mod typed;
+mod unsupported;
+mod value;
+
+use std::path::Path;
+
+pub use device::{Access, Backend, DeviceConfig, Match, Unplug};
+pub use error::ConfigError;
+pub use find::{NotFound, find};
+pub use pipe::{
+    Framing, Idle, OnOpen, OutletKind, PACKET_FIFO_MAX, Patience, PipeConfig, StallPolicy, Underrun, Writers,
+};
+pub use serial::{Driver, PROFILES, ResetPolicy, SerialConfig};
+pub use serial_mode::{Parity, SerialMode, SerialModeError, StopBits};
+pub use unsupported::unsupported;
+
+/// Everything a configuration file says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// The devices in the order of the file, no two of one name.
+    pub devices: Vec<DeviceConfig>,
+}
+
+impl Config {
+    /// Reads a configuration from its text; `file` only names it in errors.
+    ///
+    /// # Errors
+    /// Every contradiction and impossible value, ordered by position; of a syntax error, an unknown key or a wrong type
+    /// only the first, because what follows it cannot be told.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, Vec<ConfigError>> {
+        let source = error::Source::new(text, file);
+        let typed = typed::read(&source).map_err(|error| vec![error])?;
+        meaning::config(&source, &typed)
+    }
+
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// As [`Config::parse`]; also when the file cannot be read or is not UTF-8.
+    pub fn load(file: &Path) -> Result<Self, Vec<ConfigError>> {
+        Self::parse(&error::read_text(file).map_err(|error| vec![error])?, file)
+    }
+
+    /// Reads a configuration file and refuses what this version cannot do yet.
+    ///
+    /// # Errors
+    /// As [`Config::load`], then those of [`unsupported`].
+    pub fn load_supported(file: &Path) -> Result<Self, Vec<ConfigError>> {
+        let text = error::read_text(file).map_err(|error| vec![error])?;
+        let config = Self::parse(&text, file)?;
+        let missing = unsupported(&text, file);
+        if missing.is_empty() { Ok(config) } else { Err(missing) }
+    }
+
+    /// The device of this name, which may be written as in the file or as on disk.
+    pub fn device(&self, name: &str) -> Option<&DeviceConfig> {
+        let name = crate::name::sanitize(name);
+        self.devices.iter().find(|device| device.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! What the configuration says of a serial function, with the defaults filled in. Reads no text.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Access, Idle, OnOpen, OutletKind, SerialMode};
+
+/// `[device.serial]`. What is `None` is left as the driver or the device has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SerialConfig {
+    /// Who drives the line.
+    pub driver: Driver,
+    /// Speed in bits a second, never 0.
+    pub baud: Option<u32>,
+    /// Data bits, parity and stop bits.
+    pub mode: Option<SerialMode>,
+    /// Data Terminal Ready after opening.
+    pub dtr: Option<bool>,
+    /// Request To Send after opening.
+    pub rts: Option<bool>,
+    /// When the board is reset.
+    pub reset: ResetPolicy,
+    /// How the board is reset: one of [`PROFILES`]; `arduino`.
+    pub profile: String,
+    /// How long the first byte waits after a reset; 0.
+    pub boot_wait: Duration,
+    /// What programs open; no kind twice, empty only where `run` is not.
+    pub outlets: Vec<OutletKind>,
+    /// Program and arguments to start at each attach, with the line as stdin and stdout; empty for none.
+    pub run: Vec<String>,
+    /// What becomes of bytes that the last reader left.
+    pub on_open: OnOpen,
+    /// What happens while nobody reads.
+    pub idle: Idle,
+    /// How long written bytes may take to reach the device at the end; 1 s.
+    pub flush: Duration,
+    /// bInterfaceNumber of the CDC control interface; `None` takes the first.
+    pub interface: Option<u8>,
+    /// Owner of its outlets. In the file `mode` is the line's here, so permission bits are the device's.
+    pub access: Access,
+}
+
+/// Who drives the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// The operating system's serial port.
+    #[default]
+    Kernel,
+    /// The daemon itself, over USB; the default for devices of a USB/IP server, which have no local port.
+    User,
+}
+
+/// When a board is reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResetPolicy {
+    /// At each opening of an outlet.
+    OnOpen,
+    /// On request only.
+    #[default]
+    Never,
+    /// At the opening of the first outlet.
+    IfIdle,
+}
+
+/// The ways to reset a board by its lines.
+pub const PROFILES: [&str; 3] = ["arduino", "wiring", "esp"];
+
+impl Default for SerialConfig {
+    fn default() -> Self {
+        Self {
+            driver: Driver::default(),
+            baud: None,
+            mode: None,
+            dtr: None,
+            rts: None,
+            reset: ResetPolicy::default(),
+            profile: PROFILES[0].to_owned(),
+            boot_wait: Duration::ZERO,
+            outlets: vec![OutletKind::Fifo],
+            run: Vec::new(),
+            on_open: OnOpen::default(),
+            idle: Idle::default(),
+            flush: Duration::from_secs(1),
+            interface: None,
+            access: Access::default(),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What the contract promises and this version cannot do yet, found in what was typed. Judges nothing else.
+//!
+//! A version that learns one of these deletes its row from the table; nothing else has to change.
+
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+
+use super::error::Source;
+use super::typed::{self, Typed, TypedDevice, TypedPipe, TypedSerial};
+use super::{Backend, ConfigError, Driver, OutletKind, ResetPolicy, Writers};
+
+/// What a configuration asks for that this version cannot do, ordered by position. A text that [`super::Config::parse`]
+/// refuses for its shape gives nothing.
+pub fn unsupported(text: &str, file: &Path) -> Vec<ConfigError> {
+    let source = Source::new(text, file);
+    let Ok(typed) = typed::read(&source) else { return Vec::new() };
+    let mut errors = Vec::new();
+    for device in &typed.device {
+        for (find, instead) in GAPS {
+            let places = find(device.get_ref());
+            errors.extend(
+                places.into_iter().map(|place| source.error(place, &format!("not in this version: {instead}"))),
+            );
+        }
+    }
+    errors.sort_by_key(|error| (error.line, error.column));
+    errors
+}
+
+/// Finds a wish in a device, and says what it is and what to write instead.
+type Gap = (fn(&TypedDevice) -> Places, &'static str);
+type Places = Vec<Range<usize>>;
+
+const GAPS: &[Gap] = &[
+    (|d| backends(d, Backend::Nusb), "backend nusb; use `remote` with a USB/IP server"),
+    (|d| backends(d, Backend::Libusb), "backend libusb; use `remote` with a USB/IP server"),
+    (|d| backends(d, Backend::Serial), "backend serial; use `remote` with a USB/IP server"),
+    (|d| outlets(d, OutletKind::Socket), "socket outlets; use outlets = [\"fifo\"]"),
+    (|d| outlets(d, OutletKind::Tty), "tty outlets; use outlets = [\"fifo\"]"),
+    (|d| pipes(d, |pipe| span(&pipe.patience)), "patience for slow readers; leave it out"),
+    (|d| pipes(d, |pipe| is(&pipe.writers, Writers::One)), "refusing a second writer; leave `writers` out"),
+    (kernel_driver, "the kernel's serial driver; write driver = \"user\""),
+    (|d| serial(d, |serial| is(&serial.reset, ResetPolicy::OnOpen)), "reset on opening; use reset = \"never\""),
+    (|d| serial(d, |serial| is(&serial.reset, ResetPolicy::IfIdle)), "reset if idle; use reset = \"never\""),
+    (|d| serial(d, |serial| span(&serial.run)), "running a program at attach; leave `run` out"),
+];
+
+fn backends(device: &TypedDevice, backend: Backend) -> Places {
+    is(&device.backend, backend).into_iter().collect()
+}
+
+fn outlets(device: &TypedDevice, kind: OutletKind) -> Places {
+    let of_pipes = device.pipe.iter().filter_map(|pipe| pipe.get_ref().outlets.as_ref());
+    let of_serial = device.serial.iter().filter_map(|serial| serial.get_ref().outlets.as_ref());
+    let all = of_pipes.chain(of_serial).flat_map(|outlets| outlets.get_ref());
+    all.filter(|outlet| *outlet.get_ref() == kind).map(Spanned::span).collect()
+}
+
+fn pipes(device: &TypedDevice, find: impl Fn(&TypedPipe) -> Option<Range<usize>>) -> Places {
+    device.pipe.iter().filter_map(|pipe| find(pipe.get_ref())).collect()
+}
+
+fn serial(device: &TypedDevice, find: impl Fn(&TypedSerial) -> Option<Range<usize>>) -> Places {
+    device.serial.iter().filter_map(|serial| find(serial.get_ref())).collect()
+}
+
+/// Asked for, or meant where a device of this machine says nothing of the driver.
+fn kernel_driver(device: &TypedDevice) -> Places {
+    let Some(serial) = &device.serial else { return Places::new() };
+    let place = match &serial.get_ref().driver {
+        Some(driver) => (*driver.get_ref() == Driver::Kernel).then(|| driver.span()),
+        None => device.remote.is_none().then(|| serial.span()),
+    };
+    place.into_iter().collect()
+}
+
+fn is<T: PartialEq>(typed: &Typed<T>, value: T) -> Option<Range<usize>> {
+    typed.as_ref().filter(|typed| *typed.get_ref() == value).map(Spanned::span)
+}
+
+fn span<T>(typed: &Typed<T>) -> Option<Range<usize>> {
+    typed.as_ref().map(Spanned::span)
+}

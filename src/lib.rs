@@ -1,0 +1,11 @@
+//! usbpipe: USB pipes and CDC serial as ordinary pipes of the operating system.
+
+pub mod bridge;
+pub mod config;
+pub mod name;
+pub mod outlet;
+pub mod request;
+pub mod selector;
+pub mod serial;
+pub mod session;
+pub mod usb;

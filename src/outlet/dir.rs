@@ -1,0 +1,247 @@
+//! Directories that outlets stand in: made and cleared through descriptors, so that no link is ever followed.
+//!
+//! It takes over what an earlier daemon left behind and refuses to touch anything that is not of the kind it makes.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat};
+use nix::unistd::{Group, UnlinkatFlags, User, fchownat, mkfifoat, unlinkat};
+
+/// Who may open an outlet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// User name or number; unset keeps the daemon's.
+    pub owner: Option<String>,
+    /// Group name or number; unset keeps the daemon's.
+    pub group: Option<String>,
+    /// Permission bits; unset takes the default of the outlet's kind.
+    pub mode: Option<u32>,
+}
+
+/// Why something could not be made, with its path and what to do.
+#[derive(Debug)]
+pub struct DirError {
+    path: PathBuf,
+    problem: String,
+    cause: Option<io::Error>,
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens the directory at `path`, making it (mode 0750) where it is missing. The second value says whether it
+    /// was made. The last component may not be a link; what comes before it is the user's choice.
+    ///
+    /// # Errors
+    /// [`DirError`] when it cannot be made or is not a directory.
+    pub fn open_or_create(path: &Path) -> Result<(Self, bool), DirError> {
+        let made = match nix::unistd::mkdir(path, DIR_MODE) {
+            Ok(()) => true,
+            Err(Errno::EEXIST) => false,
+            Err(e) => return Err(DirError::io(path, "cannot make the directory", e)),
+        };
+        let fd = open(path, DIR_FLAGS, Mode::empty()).map_err(|e| not_a_directory(path, e))?;
+        Ok((Self { fd, path: path.to_owned() }, made))
+    }
+
+    /// The directory `name` in this one, made where it is missing.
+    ///
+    /// # Errors
+    /// [`DirError`], also when the name is taken by a link or by something that is not a directory.
+    pub fn subdir(&self, name: &str, access: &Access) -> Result<Self, DirError> {
+        let path = self.path.join(name);
+        match mkdirat(&self.fd, name, DIR_MODE) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(DirError::io(&path, "cannot make the directory", e)),
+        }
+        let fd = openat(&self.fd, name, DIR_FLAGS, Mode::empty()).map_err(|e| not_a_directory(&path, e))?;
+        let dir = Self { fd, path };
+        let (user, group) = dir.ids(access)?;
+        dir.apply(AT_FDCWD, &dir.path, user, group, None)?;
+        Ok(dir)
+    }
+
+    /// Makes the FIFO `name`, or takes over the one that is there, and returns its path.
+    ///
+    /// # Errors
+    /// [`DirError`] when the name is taken by something else.
+    pub fn fifo(&self, name: &str, default_mode: u32, access: &Access) -> Result<PathBuf, DirError> {
+        let path = self.path.join(name);
+        match mkfifoat(&self.fd, name, Mode::from_bits_truncate(default_mode)) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => self.expect_kind(name, SFlag::S_IFIFO, "a FIFO")?,
+            Err(e) => return Err(DirError::io(&path, "cannot make the FIFO", e)),
+        }
+        let (user, group) = self.ids(access)?;
+        self.apply(self.fd.as_fd(), Path::new(name), user, group, Some(access.mode.unwrap_or(default_mode)))?;
+        Ok(path)
+    }
+
+    /// Clears the way for a Unix socket named `name` and returns the path to bind it to.
+    ///
+    /// # Errors
+    /// [`DirError`] when the name is taken by something that is not a socket.
+    pub fn socket_path(&self, name: &str) -> Result<PathBuf, DirError> {
+        let path = self.path.join(name);
+        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => return Ok(path),
+            Err(e) => return Err(DirError::io(&path, "cannot look at", e)),
+            Ok(_) => self.expect_kind(name, SFlag::S_IFSOCK, "a socket")?,
+        }
+        self.remove(name);
+        Ok(path)
+    }
+
+    /// Sets owner and mode of the entry `name`.
+    ///
+    /// # Errors
+    /// [`DirError`] when a name is unknown or the change is not permitted.
+    pub fn set_access(&self, name: &str, default_mode: u32, access: &Access) -> Result<(), DirError> {
+        let (user, group) = self.ids(access)?;
+        self.apply(self.fd.as_fd(), Path::new(name), user, group, Some(access.mode.unwrap_or(default_mode)))
+    }
+
+    /// Replaces the file `name` as a whole: readers see the old or the new content, never a part.
+    ///
+    /// # Errors
+    /// [`DirError`] when it cannot be written.
+    pub fn write_file(&self, name: &str, content: &[u8]) -> Result<(), DirError> {
+        let path = self.path.join(name);
+        let fail = |e: Errno| DirError::io(&path, "cannot write", e);
+        let temporary = format!(".{name}.new");
+        self.remove(&temporary);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(&self.fd, temporary.as_str(), flags, Mode::from_bits_truncate(0o640)).map_err(fail)?;
+        io::Write::write_all(&mut std::fs::File::from(fd), content).map_err(|e| DirError {
+            path: path.clone(),
+            problem: "cannot write".into(),
+            cause: Some(e),
+        })?;
+        nix::fcntl::renameat(&self.fd, temporary.as_str(), &self.fd, name).map_err(fail)
+    }
+
+    /// Removes the entry `name`; one that is not there is as good.
+    pub fn remove(&self, name: &str) {
+        let _ = unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir);
+    }
+
+    /// Removes the directory `name` if it is empty.
+    pub fn remove_subdir(&self, name: &str) {
+        let _ = unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir);
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn expect_kind(&self, name: &str, kind: SFlag, what: &str) -> Result<(), DirError> {
+        let path = self.path.join(name);
+        let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(|e| DirError::io(&path, "cannot look at", e))?;
+        if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == kind {
+            return Ok(());
+        }
+        let problem = format!("is in the way: it is not {what}; move it away, or choose another --dir");
+        Err(DirError { path, problem, cause: None })
+    }
+
+    fn apply(
+        &self,
+        at: BorrowedFd<'_>,
+        name: &Path,
+        user: Option<nix::unistd::Uid>,
+        group: Option<nix::unistd::Gid>,
+        mode: Option<u32>,
+    ) -> Result<(), DirError> {
+        if user.is_some() || group.is_some() {
+            fchownat(at, name, user, group, AtFlags::AT_SYMLINK_NOFOLLOW)
+                .map_err(|e| DirError::io(&self.path.join(name), "cannot change owner or group of", e))?;
+        }
+        if let Some(mode) = mode {
+            fchmodat(at, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
+                .map_err(|e| DirError::io(&self.path.join(name), "cannot change the mode of", e))?;
+        }
+        Ok(())
+    }
+
+    fn ids(&self, access: &Access) -> Result<(Option<nix::unistd::Uid>, Option<nix::unistd::Gid>), DirError> {
+        let unknown = |what: &str, name: &str| DirError {
+            path: self.path.clone(),
+            problem: format!("there is no {what} {name:?} on this system, as asked for in the configuration"),
+            cause: None,
+        };
+        let user = match &access.owner {
+            None => None,
+            Some(name) => Some(user_id(name).ok_or_else(|| unknown("user", name))?),
+        };
+        let group = match &access.group {
+            None => None,
+            Some(name) => Some(group_id(name).ok_or_else(|| unknown("group", name))?),
+        };
+        Ok((user, group))
+    }
+}
+
+fn user_id(name: &str) -> Option<nix::unistd::Uid> {
+    name.parse().ok().map(nix::unistd::Uid::from_raw).or_else(|| User::from_name(name).ok()?.map(|u| u.uid))
+}
+
+fn group_id(name: &str) -> Option<nix::unistd::Gid> {
+    name.parse().ok().map(nix::unistd::Gid::from_raw).or_else(|| Group::from_name(name).ok()?.map(|g| g.gid))
+}
+
+fn not_a_directory(path: &Path, errno: Errno) -> DirError {
+    match errno {
+        Errno::ELOOP | Errno::ENOTDIR => DirError {
+            path: path.to_owned(),
+            problem: "is in the way: it is a link or no directory, and links are not followed; move it away".into(),
+            cause: None,
+        },
+        other => DirError::io(path, "cannot open the directory", other),
+    }
+}
+
+impl DirError {
+    fn io(path: &Path, problem: &str, cause: Errno) -> Self {
+        Self { path: path.to_owned(), problem: problem.to_owned(), cause: Some(cause.into()) }
+    }
+
+    /// A problem of this path, in words that follow it in a sentence.
+    pub fn new(path: &Path, problem: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), problem: problem.into(), cause: None }
+    }
+
+    /// An I/O error at this path.
+    pub fn from_io(path: &Path, problem: &str, cause: io::Error) -> Self {
+        Self { path: path.to_owned(), problem: problem.to_owned(), cause: Some(cause) }
+    }
+}
+
+impl fmt::Display for DirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Some(cause) => write!(f, "{}: {}: {cause}", self.path.display(), self.problem),
+            None => write!(f, "{} {}", self.path.display(), self.problem),
+        }
+    }
+}
+
+impl std::error::Error for DirError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|e| e as _)
+    }
+}
+
+const DIR_MODE: Mode = Mode::S_IRWXU.union(Mode::S_IRGRP).union(Mode::S_IXGRP);
+const DIR_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);

@@ -1,0 +1,197 @@
+//! Hot path. The FIFO of an IN endpoint: the daemon writes, programs read.
+//!
+//! ```text
+//!             ┌────── end() ──────┐        held:  a write end is open; programs open at once and wait for bytes
+//!   begin() ► held                ▼        ended: no write end; readers see end of file, open() blocks
+//!             ▲                 ended             (a read end of our own keeps unread bytes)
+//!             └───── begin() ─────┘
+//! ```
+//!
+//! It refuses to buffer: what the FIFO does not take stays with the caller.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use tokio::net::unix::pipe::Sender;
+use tokio::sync::Notify;
+
+use super::fifo_out::read_out;
+use super::{Changes, Sink, Watcher, holders};
+
+/// The daemon's end of a FIFO that programs read.
+pub struct InFifo {
+    path: PathBuf,
+    end: Option<OwnedFd>,
+    /// A second descriptor of `end` in the reactor, while somebody waits for room.
+    active: Option<Sender>,
+    /// A read end of our own while there is no write end, and whether anybody was reading when it ended.
+    anchor: Option<(OwnedFd, bool)>,
+    changes: Changes,
+    crowd: Arc<Notify>,
+    packet_mode: bool,
+}
+
+impl InFifo {
+    /// Takes charge of the FIFO at `path`. With `packet_mode` each write is one read for the program (pipe(2),
+    /// O_DIRECT), as long as it has at most 4096 bytes.
+    ///
+    /// # Errors
+    /// Those of open(2), inotify(7) and fcntl(2).
+    pub fn new(path: PathBuf, watcher: &Watcher, packet_mode: bool) -> io::Result<Self> {
+        let end = Some(open_write_end(&path, packet_mode)?);
+        let changes = watcher.watch(&path)?;
+        Ok(Self { path, end, active: None, anchor: None, changes, crowd: Arc::default(), packet_mode })
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether any program has it open for reading.
+    pub fn has_reader(&self) -> bool {
+        self.end.as_ref().is_some_and(|fd| !has_error(fd))
+    }
+
+    /// Told when somebody opens or closes it while it has a reader: there may be a second one now.
+    pub fn crowd(&self) -> Arc<Notify> {
+        self.crowd.clone()
+    }
+
+    /// Ready when a program has it open for reading.
+    pub fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.has_reader() {
+            ready!(self.changes.poll_changed(cx));
+        }
+        Poll::Ready(())
+    }
+
+    /// Takes it out of the reactor until it is needed again.
+    pub fn rest(&mut self) {
+        self.active = None;
+    }
+
+    /// Readers get what the FIFO holds and then end of file; whoever opens it now waits.
+    ///
+    /// # Errors
+    /// Those of open(2); it then stays as it was.
+    pub fn end(&mut self) -> io::Result<()> {
+        if self.end.is_some() {
+            let had_reader = self.has_reader();
+            self.anchor = Some((open(&self.path, READ_FLAGS, Mode::empty())?, had_reader));
+            self.active = None;
+            self.end = None;
+        }
+        Ok(())
+    }
+
+    /// Undoes [`InFifo::end`]. Readers from before it get a moment to see the end of file that they were promised.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub async fn begin(&mut self) -> io::Result<()> {
+        if self.end.is_none() {
+            if let Some((_, true)) = self.anchor {
+                self.let_readers_leave().await;
+            }
+            self.end = Some(open_write_end(&self.path, self.packet_mode)?);
+            self.anchor = None;
+        }
+        Ok(())
+    }
+
+    async fn let_readers_leave(&self) {
+        for _ in 0..LEAVE_ROUNDS {
+            let path = self.path.clone();
+            let left = tokio::task::spawn_blocking(move || holders(&path).is_empty()).await;
+            if left.unwrap_or(true) {
+                return;
+            }
+            tokio::time::sleep(LEAVE_PAUSE).await;
+        }
+    }
+
+    /// Throws away what no reader has taken, and says how many bytes that were.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn discard(&mut self) -> io::Result<usize> {
+        read_out(&open(&self.path, READ_FLAGS, Mode::empty())?)
+    }
+}
+
+impl Sink for InFifo {
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let Some(end) = &self.end else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let mut woken_in_vain = false;
+        loop {
+            let result = match &self.active {
+                None => nix::sys::uio::writev(end, slices).map_err(io::Error::from),
+                Some(active) => active.try_write_vectored(slices),
+            };
+            match result {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+            if self.active.is_none() || woken_in_vain {
+                // The reactor never forgets that readers were once gone, and would wake us forever; start afresh.
+                let copy = end.try_clone()?;
+                enlarge(&copy);
+                self.active = Some(Sender::from_owned_fd_unchecked(copy)?);
+            }
+            let Some(active) = &self.active else { continue };
+            ready!(active.poll_write_ready(cx))?;
+            woken_in_vain = true;
+        }
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.changes.poll_changed(cx));
+            if !self.has_reader() {
+                return Poll::Ready(());
+            }
+            self.crowd.notify_one();
+        }
+    }
+}
+
+/// A larger FIFO means fewer wakeups on both sides. The system may refuse; it works with the default size as well.
+pub(super) fn enlarge(fd: &OwnedFd) {
+    let _ = fcntl(fd, FcntlArg::F_SETPIPE_SZ(FIFO_CAPACITY));
+}
+
+/// Opens a write end although no program reads: for a moment a descriptor of both directions plays the reader.
+fn open_write_end(path: &Path, packet_mode: bool) -> io::Result<OwnedFd> {
+    let _both = open(path, OFlag::O_RDWR | COMMON_FLAGS, Mode::empty())?;
+    let fd = open(path, OFlag::O_WRONLY | COMMON_FLAGS, Mode::empty())?;
+    if packet_mode {
+        let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+        fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_DIRECT))?;
+    }
+    Ok(fd)
+}
+
+fn has_error(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::empty())];
+    match poll(&mut fds, PollTimeout::ZERO) {
+        Ok(_) => fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLERR)),
+        Err(_) => false,
+    }
+}
+
+pub(super) const COMMON_FLAGS: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
+pub(super) const READ_FLAGS: OFlag = OFlag::O_RDONLY.union(COMMON_FLAGS);
+/// Bytes; four transfers of the default size.
+const FIFO_CAPACITY: i32 = 256 * 1024;
+const LEAVE_PAUSE: Duration = Duration::from_millis(20);
+/// Readers that keep an ended FIFO open for longer than this many pauses simply go on with the next session.
+const LEAVE_ROUNDS: u32 = 50;

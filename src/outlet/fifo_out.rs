@@ -1,0 +1,149 @@
+//! Hot path. The FIFO of an OUT endpoint: programs write, the daemon reads.
+//!
+//! ```text
+//!             ┌────── end() ──────┐        held:  a read end is open; programs open at once, what they write waits
+//!   begin() ► held                ▼        ended: no read end; writers get EPIPE, open() blocks, and with
+//!             ▲                 ended             O_NONBLOCK fails with ENXIO
+//!             └───── begin() ─────┘
+//! ```
+//!
+//! It refuses to know what the bytes mean.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll, ready};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use tokio::net::unix::pipe::Receiver;
+
+use super::fifo_in::{COMMON_FLAGS, READ_FLAGS, enlarge};
+use super::{Changes, Source, Watcher};
+
+/// The daemon's end of a FIFO that programs write.
+pub struct OutFifo {
+    path: PathBuf,
+    end: Option<OwnedFd>,
+    /// A second descriptor of `end` in the reactor, while a writer is there.
+    active: Option<Receiver>,
+    changes: Changes,
+}
+
+impl OutFifo {
+    /// Takes charge of the FIFO at `path`.
+    ///
+    /// # Errors
+    /// Those of open(2) and inotify(7).
+    pub fn new(path: PathBuf, watcher: &Watcher) -> io::Result<Self> {
+        let end = open_read_end(&path)?;
+        let changes = watcher.watch(&path)?;
+        Ok(Self { path, end: Some(end), active: None, changes })
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a program has it open for writing, or bytes of one that has gone are left.
+    pub fn has_writer(&self) -> bool {
+        self.revents().is_some_and(|r| r.contains(PollFlags::POLLIN) || !r.contains(PollFlags::POLLHUP))
+    }
+
+    /// Whether unread bytes are left.
+    pub fn has_bytes(&self) -> bool {
+        self.revents().is_some_and(|r| r.contains(PollFlags::POLLIN))
+    }
+
+    fn revents(&self) -> Option<PollFlags> {
+        let mut fds = [PollFd::new(self.end.as_ref()?.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).ok()?;
+        fds[0].revents()
+    }
+
+    /// Ready when [`OutFifo::has_writer`] holds.
+    pub fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.has_writer() {
+            ready!(self.changes.poll_changed(cx));
+        }
+        Poll::Ready(())
+    }
+
+    /// Writers get EPIPE; whoever opens it now waits. Unread bytes are thrown away and counted in the result.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn end(&mut self) -> io::Result<usize> {
+        self.active = None;
+        match self.end.take() {
+            Some(end) => read_out(&end),
+            None => Ok(0),
+        }
+    }
+
+    /// Undoes [`OutFifo::end`].
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn begin(&mut self) -> io::Result<()> {
+        if self.end.is_none() {
+            self.end = Some(open_read_end(&self.path)?);
+        }
+        Ok(())
+    }
+}
+
+impl Source for OutFifo {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(end) = &self.end else { return Poll::Ready(Ok(0)) };
+        let mut woken_in_vain = false;
+        loop {
+            let result = match &self.active {
+                None => nix::unistd::read(end, buffer).map_err(io::Error::from),
+                Some(active) => active.try_read(buffer),
+            };
+            match result {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) => {
+                    self.active = None;
+                    return Poll::Ready(Ok(0));
+                }
+                result => return Poll::Ready(result),
+            }
+            if self.active.is_none() || woken_in_vain {
+                // The reactor never forgets a hang-up, and would wake us forever; start afresh.
+                let copy = end.try_clone()?;
+                enlarge(&copy);
+                self.active = Some(Receiver::from_owned_fd_unchecked(copy)?);
+            }
+            let Some(active) = &self.active else { continue };
+            ready!(active.poll_read_ready(cx))?;
+            woken_in_vain = true;
+        }
+    }
+}
+
+/// Opens a read end that reports a hang-up while nobody writes: Linux does so only after a first writer has been.
+fn open_read_end(path: &Path) -> io::Result<OwnedFd> {
+    let end = open(path, READ_FLAGS, Mode::empty())?;
+    let _first_writer = open(path, OFlag::O_WRONLY | COMMON_FLAGS, Mode::empty())?;
+    Ok(end)
+}
+
+/// Reads until nothing is left and says how many bytes that were.
+pub(super) fn read_out(fd: &OwnedFd) -> io::Result<usize> {
+    let mut buffer = [0; 4096];
+    let mut total = 0;
+    loop {
+        match nix::unistd::read(fd, &mut buffer) {
+            Ok(0) | Err(Errno::EAGAIN) => return Ok(total),
+            Ok(n) => total += n,
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}

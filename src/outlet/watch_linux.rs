@@ -1,0 +1,115 @@
+//! Who opens and closes FIFOs, told by inotify: no polling, and no wakeup while nothing happens.
+//!
+//! One inotify instance serves all FIFOs of the daemon. Events only say "look again": they may be merged or
+//! stale, so whoever is told asks the FIFO itself.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use futures_util::StreamExt;
+use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Watches any number of FIFOs.
+#[derive(Clone)]
+pub struct Watcher {
+    shared: Arc<Shared>,
+    _task: Arc<AbortOnDrop>,
+}
+
+struct Shared {
+    watches: Watches,
+    listeners: Mutex<HashMap<WatchDescriptor, mpsc::Sender<()>>>,
+}
+
+/// News of one FIFO.
+pub struct Changes {
+    receiver: mpsc::Receiver<()>,
+    descriptor: WatchDescriptor,
+    shared: Arc<Shared>,
+}
+
+impl Watcher {
+    /// Starts watching; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Those of `inotify_init1`, see inotify(7): too many instances, for one.
+    pub fn new() -> io::Result<Self> {
+        let inotify = Inotify::init()?;
+        let shared = Arc::new(Shared { watches: inotify.watches(), listeners: Mutex::default() });
+        let events = inotify.into_event_stream([0; EVENT_BUFFER])?;
+        let task = tokio::spawn(dispatch(events, shared.clone()));
+        Ok(Self { shared, _task: Arc::new(AbortOnDrop(task)) })
+    }
+
+    /// Begins to watch the FIFO at `path`, which must not be a link.
+    ///
+    /// # Errors
+    /// Those of `inotify_add_watch`.
+    pub fn watch(&self, path: &Path) -> io::Result<Changes> {
+        let mask = WatchMask::OPEN | WatchMask::CLOSE | WatchMask::DONT_FOLLOW;
+        let (sender, receiver) = mpsc::channel(1);
+        let mut listeners = self.shared.listeners();
+        let descriptor = self.shared.watches.clone().add(path, mask)?;
+        listeners.insert(descriptor.clone(), sender);
+        drop(listeners);
+        Ok(Changes { receiver, descriptor, shared: self.shared.clone() })
+    }
+}
+
+impl Changes {
+    /// Ready when the FIFO was opened or closed since the last time.
+    pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.receiver.poll_recv(cx)) {
+            Some(()) => Poll::Ready(()),
+            // The dispatcher has ended, which it does only with the runtime.
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.shared.listeners().remove(&self.descriptor);
+        let _ = self.shared.watches.clone().remove(self.descriptor.clone());
+    }
+}
+
+impl Shared {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<WatchDescriptor, mpsc::Sender<()>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn dispatch(mut events: EventStream<[u8; EVENT_BUFFER]>, shared: Arc<Shared>) {
+    while let Some(Ok(event)) = events.next().await {
+        let listeners = shared.listeners();
+        // A full channel already says what this event would say.
+        match listeners.get(&event.wd) {
+            Some(listener) => {
+                let _ = listener.try_send(());
+            }
+            None if event.mask.contains(EventMask::Q_OVERFLOW) => {
+                for listener in listeners.values() {
+                    let _ = listener.try_send(());
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Bytes; events without a name have 16.
+const EVENT_BUFFER: usize = 1024;

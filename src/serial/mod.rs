@@ -1,0 +1,13 @@
+//! Serial functions: CDC ACM over any USB backend, and the lines and resets that go with it.
+//!
+//! Opening is silent: nothing here touches a line or the line coding unless it is asked to.
+
+mod cdc_acm;
+mod lines;
+mod notification;
+mod reset;
+
+pub use cdc_acm::{Function, LineCoding, find_function};
+pub use lines::{Lines, Wanted};
+pub use notification::{SerialState, parse_notification};
+pub use reset::{Step, TOUCH_BAUD, profile};

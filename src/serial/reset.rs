@@ -1,0 +1,70 @@
+//! Reset sequences of development boards, as steps. It plays none: that takes a device.
+//!
+//! Timings are those of avrdude (arduino, wiring) and esptool (esp, the reset into the application).
+
+use std::time::Duration;
+
+/// One step of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Set both lines in one request.
+    Lines {
+        /// Data Terminal Ready.
+        dtr: bool,
+        /// Request To Send.
+        rts: bool,
+    },
+    /// Let time pass.
+    Wait(Duration),
+}
+
+/// The steps of the profile with this name. A board that had DTR on before keeps it on after `arduino` and `wiring`,
+/// because lowering and raising it once more would be another reset.
+pub fn profile(name: &str, dtr_was_on: bool) -> Option<Vec<Step>> {
+    let lines = |dtr, rts| Step::Lines { dtr, rts };
+    let pulse = |released: u64| {
+        let mut steps = vec![lines(false, false), Step::Wait(Duration::from_millis(released)), lines(true, true)];
+        if !dtr_was_on {
+            steps.extend([Step::Wait(Duration::from_micros(100)), lines(false, false)]);
+        }
+        steps
+    };
+    match name {
+        "arduino" => Some(pulse(250)),
+        "wiring" => Some(pulse(50)),
+        "esp" => Some(vec![lines(false, true), Step::Wait(Duration::from_millis(100)), lines(false, false)]),
+        _ => None,
+    }
+}
+
+/// The speed that asks a board with native USB for its bootloader once DTR is off.
+pub const TOUCH_BAUD: u32 = 1200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PROFILES;
+
+    #[test]
+    fn every_profile_that_the_configuration_knows_has_steps() {
+        for name in PROFILES {
+            assert!(profile(name, false).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_reset_raises_dtr_exactly_once() {
+        for (name, was_on) in [("arduino", false), ("arduino", true), ("wiring", false), ("wiring", true)] {
+            let mut dtr = was_on;
+            let mut raised = 0;
+            for step in profile(name, was_on).unwrap() {
+                if let Step::Lines { dtr: next, .. } = step {
+                    raised += u32::from(next && !dtr);
+                    dtr = next;
+                }
+            }
+            assert_eq!(raised, 1);
+            assert_eq!(dtr, was_on);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Requests of the control pipe, carried out on a device.
+
+use std::time::Duration;
+
+use crate::request::hex;
+use crate::request::{Answer, ControlRequest, DescriptorKind, ErrorName};
+use crate::usb::descriptors::first_language;
+use crate::usb::{Setup, TransferError, UsbDevice, standard};
+
+/// Carries out one request of the text grammar.
+pub async fn execute(device: &dyn UsbDevice, request: &ControlRequest, timeout: Duration) -> Answer {
+    match request {
+        ControlRequest::Descriptor(DescriptorKind::String(index)) => {
+            let language = if *index == 0 { 0 } else { first_language(device).await };
+            let setup = standard::get_string_descriptor(*index, language);
+            hex_answer(device.control(setup, Vec::new(), timeout).await)
+        }
+        ControlRequest::Descriptor(DescriptorKind::Device) => {
+            hex_answer(device.control(standard::get_device_descriptor(), Vec::new(), timeout).await)
+        }
+        ControlRequest::Descriptor(DescriptorKind::Config(index)) => hex_answer(
+            device.control(standard::get_configuration_descriptor(*index, u16::MAX), Vec::new(), timeout).await,
+        ),
+        ControlRequest::ClearHalt(endpoint) => done(device.clear_halt(*endpoint).await),
+        ControlRequest::Alt { interface, setting } => done(device.set_alt_setting(*interface, *setting).await),
+        ControlRequest::Reset => done(device.reset().await),
+        ControlRequest::Status => status(device),
+        ControlRequest::In { .. } | ControlRequest::Out { .. } => match transfer(device, request, timeout).await {
+            Ok(data) if data.is_empty() => Answer::Ok(String::new()),
+            result => hex_answer(result),
+        },
+    }
+}
+
+/// Carries out a request that is a plain control transfer and gives back what was received.
+pub(super) async fn transfer(
+    device: &dyn UsbDevice,
+    request: &ControlRequest,
+    timeout: Duration,
+) -> Result<Vec<u8>, TransferError> {
+    let (setup, data) = match request {
+        ControlRequest::In { request_type, request, value, index, length } => (
+            Setup { request_type: *request_type, request: *request, value: *value, index: *index, length: *length },
+            vec![],
+        ),
+        ControlRequest::Out { request_type, request, value, index, data } => {
+            let length = u16::try_from(data.len()).map_err(|_| TransferError::Invalid)?;
+            let setup = Setup { request_type: *request_type, request: *request, value: *value, index: *index, length };
+            (setup, data.clone())
+        }
+        _ => return Err(TransferError::Invalid),
+    };
+    device.control(setup, data, timeout).await
+}
+
+/// The answer to any request while the device is away.
+pub(super) fn disconnected(device: &str) -> Answer {
+    let text = format!("{device} is not connected; the request was not sent, repeat it when it is back");
+    Answer::Error { name: ErrorName::Disconnected, text }
+}
+
+/// The name in answers for what went wrong on the bus.
+pub(super) fn error_name(error: TransferError) -> ErrorName {
+    match error {
+        TransferError::Stall => ErrorName::Stall,
+        TransferError::Timeout => ErrorName::Timeout,
+        TransferError::Disconnected | TransferError::Cancelled => ErrorName::Disconnected,
+        TransferError::Overflow => ErrorName::Overflow,
+        TransferError::Invalid => ErrorName::Invalid,
+        TransferError::Io(_) => ErrorName::Io,
+    }
+}
+
+pub(super) fn done(result: Result<(), TransferError>) -> Answer {
+    match result {
+        Ok(()) => Answer::Ok(String::new()),
+        Err(e) => failed(e),
+    }
+}
+
+fn failed(error: TransferError) -> Answer {
+    let text = match error {
+        TransferError::Stall => "the device refused the request (stall)".to_owned(),
+        other => other.to_string(),
+    };
+    Answer::Error { name: error_name(error), text }
+}
+
+fn hex_answer(result: Result<Vec<u8>, TransferError>) -> Answer {
+    match result {
+        Ok(data) => Answer::Ok(hex::encode(&data)),
+        Err(e) => failed(e),
+    }
+}
+
+fn status(device: &dyn UsbDevice) -> Answer {
+    let d = device.descriptors();
+    Answer::Ok(format!(
+        "state=attached vid={:04x} pid={:04x} speed={} configuration={}",
+        d.vendor_id, d.product_id, d.speed, d.configuration_value
+    ))
+}

@@ -1,0 +1,43 @@
+//! `device.json`: what is known of a device, beside its outlets.
+
+use serde::Serialize;
+
+use super::DeviceStatus;
+use crate::usb::descriptors::Descriptors;
+
+#[derive(Serialize)]
+struct DeviceJson<'a> {
+    name: &'a str,
+    state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a Descriptors>,
+    outlets: Vec<Outlet<'a>>,
+}
+
+#[derive(Serialize)]
+struct Outlet<'a> {
+    endpoint: &'a str,
+    outlet: &'a str,
+    path: &'a str,
+}
+
+/// The content of the file.
+pub(super) fn render(status: &DeviceStatus, descriptors: Option<&Descriptors>) -> Vec<u8> {
+    let outlets =
+        status.pipes.iter().map(|p| Outlet { endpoint: &p.endpoint, outlet: &p.outlet, path: &p.path }).collect();
+    let json = DeviceJson {
+        name: &status.name,
+        state: &status.state,
+        backend: status.backend.as_deref(),
+        place: status.place.as_deref(),
+        device: descriptors,
+        outlets,
+    };
+    let mut text = serde_json::to_vec_pretty(&json).unwrap_or_default();
+    text.push(b'\n');
+    text
+}

@@ -1,0 +1,437 @@
+//! One device's keeper: see the drawing in [`super`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_seqpacket::UnixSeqpacketListener;
+
+use super::backoff::Backoff;
+use super::in_line::InLine;
+use super::line::{Attachment, Context, Phase, Stop, stopped};
+use super::locate::Found;
+use super::out_line::OutLine;
+use super::serial::SerialPort;
+use super::shared::{Shared, outlet_name};
+use super::{DeviceStatus, Events, device_json, doors, locate, plan};
+use crate::bridge::Counters;
+use crate::config::{DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug};
+use crate::outlet::{self, Access, Dir, DirError, InFifo, OutFifo, Watcher};
+use crate::request::{Answer, control};
+use crate::serial::Function;
+use crate::usb::descriptors::{Descriptors, Endpoint};
+
+/// What all keepers of a daemon share.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The run dir.
+    pub dir: Arc<Dir>,
+    /// Tells of opened and closed FIFOs.
+    pub watcher: Watcher,
+    /// Where events are told.
+    pub events: Events,
+}
+
+/// The daemon's hold on one device.
+pub struct Handle {
+    config: DeviceConfig,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Keeps one device: its directory, its lines and its sessions.
+pub struct Keeper {
+    config: DeviceConfig,
+    surroundings: Surroundings,
+    dir: Dir,
+    shared: Arc<Shared>,
+    stop: Stop,
+    lines: Vec<LineSlot>,
+    /// Everything that runs for this device beside the keeper.
+    tasks: JoinSet<()>,
+    doors: JoinSet<()>,
+    /// Names to remove at the end.
+    entries: Vec<String>,
+}
+
+/// Where a line gets its attachments.
+struct LineSlot {
+    outlet: String,
+    attachments: watch::Sender<Option<Attachment>>,
+}
+
+/// An endpoint that is about to be bridged.
+struct Bridged {
+    outlet: String,
+    endpoint: Endpoint,
+}
+
+impl Keeper {
+    /// Makes the directory and the outlets that are known already, and starts to look for the device.
+    ///
+    /// # Errors
+    /// [`DirError`] when anything cannot be made.
+    pub fn start(config: DeviceConfig, surroundings: Surroundings) -> Result<Handle, DirError> {
+        let (stop, stopping) = watch::channel(false);
+        let shared = Arc::new(Shared::new(&config.name, config.timeout, surroundings.events.clone()));
+        let dir = surroundings.dir.subdir(&config.name, &access(&config.access))?;
+        let mut keeper = Self {
+            config: config.clone(),
+            surroundings,
+            dir,
+            shared: shared.clone(),
+            stop: stopping,
+            lines: Vec::new(),
+            tasks: JoinSet::new(),
+            doors: JoinSet::new(),
+            entries: Vec::new(),
+        };
+        if let Err(error) = keeper.make_known_outlets() {
+            keeper.remove_entries();
+            return Err(error);
+        }
+        let task = tokio::spawn(keeper.run());
+        Ok(Handle { config, shared, stop, task })
+    }
+
+    fn make_known_outlets(&mut self) -> Result<(), DirError> {
+        self.make_control()?;
+        for pipe in self.config.pipes.clone() {
+            self.make_line(&outlet_name(pipe.endpoint), &pipe)?;
+        }
+        if let Some(serial) = self.config.serial.clone() {
+            self.make_serial(&serial)?;
+        }
+        self.write_json();
+        Ok(())
+    }
+
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        while !*self.stop.borrow() {
+            self.wait_for_reclaim().await;
+            let found = tokio::select! {
+                found = locate(&self.config) => found,
+                () = stopped(&mut self.stop) => break,
+            };
+            let pause = match found {
+                Ok(found) => {
+                    backoff.reset();
+                    self.session(found).await;
+                    backoff.step()
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    if self.shared.detached(reason.clone()) {
+                        self.shared.tell("warning", format!("waiting for the device: {reason}"));
+                    }
+                    backoff.step()
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stopped(&mut self.stop) => {}
+            }
+        }
+        self.finish().await;
+    }
+
+    async fn wait_for_reclaim(&mut self) {
+        let mut released = self.shared.released.subscribe();
+        tokio::select! {
+            _ = released.wait_for(|released| !*released) => {}
+            () = stopped(&mut self.stop) => {}
+        }
+    }
+
+    /// From attach to detach.
+    async fn session(&mut self, found: Found) {
+        let Found { device, backend, place } = found;
+        let descriptors = device.descriptors().clone();
+        let function = plan::serial_function(&self.config, &descriptors);
+        let bridged = self.prepare(&descriptors, function.as_ref());
+        let chosen = self.chosen_settings(&bridged, &descriptors, function.as_ref());
+        for (interface, setting) in plan::alt_settings(chosen.into_iter(), &descriptors) {
+            if let Err(e) = device.set_alt_setting(interface, setting).await {
+                let text = format!("selecting alternate setting {setting} of interface {interface} failed: {e}");
+                self.shared.tell("error", text);
+            }
+        }
+        self.shared.attached(device.clone(), backend, place);
+        if let (Some(function), Some(serial)) = (function, self.shared.serial()) {
+            serial.attach(device.clone(), function).await;
+        }
+        let (phase, phases) = watch::channel(Phase::Attached);
+        let (in_use, mut in_use_ended) = mpsc::channel(1);
+        for Bridged { outlet, endpoint } in bridged {
+            self.shared.set_endpoint(&outlet, endpoint);
+            let Some(slot) = self.lines.iter().find(|l| l.outlet == outlet) else { continue };
+            let attachment =
+                Attachment { device: device.clone(), endpoint, phase: phases.clone(), _in_use: in_use.clone() };
+            slot.attachments.send_replace(Some(attachment));
+        }
+        drop(in_use);
+        self.write_json();
+        let d = &descriptors;
+        let product = d.product.as_deref().unwrap_or("no product string");
+        self.shared.tell("attach", format!("{:04x}:{:04x} {product:?}, {} speed", d.vendor_id, d.product_id, d.speed));
+
+        let mut released = self.shared.released.subscribe();
+        let ended = tokio::select! {
+            reason = device.gone() => Some((Phase::Gone, reason)),
+            _ = released.wait_for(|released| *released) => Some((Phase::Released, "released".to_owned())),
+            () = stopped(&mut self.stop) => None,
+        };
+        match ended {
+            Some((how, reason)) => {
+                phase.send_replace(how);
+                for line in &self.lines {
+                    line.attachments.send_replace(None);
+                }
+                self.shared.detached(reason.clone());
+                if let Some(serial) = self.shared.serial() {
+                    serial.detach().await;
+                }
+                self.write_json();
+                self.shared.tell("detach", reason);
+                if how == Phase::Released {
+                    // Programs that stopped reading cannot hold the device: transfers are back, see the pumps.
+                    in_use_ended.recv().await;
+                }
+            }
+            // Lines flush while the device is still there.
+            None => while self.tasks.join_next().await.is_some() {},
+        }
+    }
+
+    /// Makes the outlets that are missing and says which endpoints can be bridged.
+    fn prepare(&mut self, descriptors: &Descriptors, function: Option<&Function>) -> Vec<Bridged> {
+        let mut bridged = Vec::new();
+        for pipe in plan::pipes(&self.config, descriptors, function) {
+            let outlet = outlet_name(pipe.endpoint);
+            let Some((_, endpoint)) = descriptors.find_endpoint(pipe.endpoint, pipe.interface, pipe.alt) else {
+                self.shared.tell("error", missing_endpoint(&pipe, descriptors));
+                continue;
+            };
+            if self.ensure(|keeper| keeper.make_line(&outlet, &pipe), &outlet) {
+                bridged.push(Bridged { outlet, endpoint });
+            }
+        }
+        match function {
+            Some(f) => {
+                let serial = self.config.serial.clone().unwrap_or_default();
+                if self.ensure(|keeper| keeper.make_serial(&serial), "serial.rx") {
+                    bridged.push(Bridged { outlet: "serial.rx".into(), endpoint: f.bulk_in });
+                    bridged.push(Bridged { outlet: "serial.tx".into(), endpoint: f.bulk_out });
+                }
+            }
+            None if self.config.serial.is_some() => {
+                self.shared.tell("error", "the device has no CDC ACM function that could be bridged as a serial line");
+            }
+            None => {}
+        }
+        bridged
+    }
+
+    /// Makes an outlet unless it stands already.
+    fn ensure(&mut self, make: impl FnOnce(&mut Self) -> Result<(), DirError>, outlet: &str) -> bool {
+        if self.lines.iter().any(|l| l.outlet == outlet) {
+            return true;
+        }
+        match make(self) {
+            Ok(()) => true,
+            Err(e) => {
+                self.shared.tell("error", e.to_string());
+                false
+            }
+        }
+    }
+
+    fn chosen_settings(
+        &self,
+        bridged: &[Bridged],
+        descriptors: &Descriptors,
+        function: Option<&Function>,
+    ) -> Vec<(u8, u8)> {
+        let configured = |address: u8| self.config.pipes.iter().find(|p| p.endpoint == address);
+        let of_pipe = |b: &Bridged| {
+            let (interface, alt) = configured(b.endpoint.address).map_or((None, None), |p| (p.interface, p.alt));
+            descriptors.find_endpoint(b.endpoint.address, interface, alt).map(|(s, _)| (s.interface, s.setting))
+        };
+        let serial = function.map(|f| (f.data_interface, f.data_alt));
+        serial.into_iter().chain(bridged.iter().filter(|b| b.outlet.starts_with("ep_")).filter_map(of_pipe)).collect()
+    }
+
+    fn make_line(&mut self, outlet: &str, config: &PipeConfig) -> Result<(), DirError> {
+        let is_in = config.is_in();
+        let access = access(&config.access.or(&self.config.access));
+        let path = self.dir.fifo(outlet, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, &access)?;
+        self.entries.push(outlet.to_owned());
+        let counters = Arc::new(Counters::default());
+        let (attachments, receiver) = watch::channel(None);
+        let context = Context {
+            device: self.config.name.clone(),
+            outlet: outlet.to_owned(),
+            events: self.surroundings.events.clone(),
+            counters: counters.clone(),
+            eof: self.config.unplug == Unplug::Eof,
+            attachments: receiver,
+            stop: self.stop.clone(),
+        };
+        let cannot = |e| DirError::from_io(&path, "cannot open", e);
+        let watcher = &self.surroundings.watcher;
+        if is_in {
+            let packet_mode = config.framing == Framing::Packet;
+            let fifo = InFifo::new(path.clone(), watcher, packet_mode).map_err(cannot)?;
+            self.tasks.spawn(InLine::new(context, config.clone(), fifo).run());
+        } else {
+            let fifo = OutFifo::new(path.clone(), watcher).map_err(cannot)?;
+            self.tasks.spawn(OutLine::new(context, config.clone(), fifo).run());
+        }
+        self.shared.add_pipe(outlet, config.endpoint, path, counters);
+        self.lines.push(LineSlot { outlet: outlet.to_owned(), attachments });
+        Ok(())
+    }
+
+    /// The addresses stand for the directions until the device is there and says which they are.
+    fn make_serial(&mut self, config: &SerialConfig) -> Result<(), DirError> {
+        self.make_line("serial.rx", &plan::serial_pipe(config, 0x81))?;
+        self.make_line("serial.tx", &plan::serial_pipe(config, 0x01))?;
+        let name = &self.config.name;
+        let port = SerialPort::new(name, config, self.surroundings.events.clone(), self.shared.released.clone());
+        self.shared.set_serial(Arc::new(port));
+        let listener = self.bind("serial.ctl", UnixListener::bind)?;
+        let shared = self.shared.clone();
+        self.doors.spawn(doors::serve_text_socket(
+            listener,
+            SERIAL_LINE,
+            Arc::new(move |line| {
+                let shared = shared.clone();
+                Box::pin(async move { shared.answer_serial(&line).await })
+            }),
+        ));
+        Ok(())
+    }
+
+    fn make_control(&mut self) -> Result<(), DirError> {
+        let access = access(&self.config.access);
+        let request = self.dir.fifo("ep_00.request", OUT_FIFO_MODE, &access)?;
+        self.entries.push("ep_00.request".into());
+        let response = self.dir.fifo("ep_00.response", IN_FIFO_MODE, &access)?;
+        self.entries.push("ep_00.response".into());
+        let (source, answers) =
+            doors::open_text_fifos(&request, &response).map_err(|e| DirError::from_io(&request, "cannot open", e))?;
+        let shared = self.shared.clone();
+        let answer: doors::AnswerText = Arc::new(move |line| {
+            let shared = shared.clone();
+            Box::pin(async move { shared.answer_control(&line).await })
+        });
+        self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, answer));
+        let listener = self.bind("ep_00.sock", |path| UnixSeqpacketListener::bind(path))?;
+        let shared = self.shared.clone();
+        let answer: doors::AnswerBinary = Arc::new(move |message| {
+            let shared = shared.clone();
+            Box::pin(async move { shared.answer_binary(&message).await })
+        });
+        self.doors.spawn(doors::serve_binary_socket(listener, BINARY_MESSAGE, answer));
+        Ok(())
+    }
+
+    fn bind<T>(
+        &mut self,
+        name: &str,
+        bind: impl FnOnce(std::path::PathBuf) -> std::io::Result<T>,
+    ) -> Result<T, DirError> {
+        let path = self.dir.socket_path(name)?;
+        let listener = bind(path.clone()).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
+        self.entries.push(name.to_owned());
+        self.dir.set_access(name, SOCKET_MODE, &access(&self.config.access))?;
+        Ok(listener)
+    }
+
+    fn write_json(&mut self) {
+        let json = device_json::render(&self.shared.status(), self.shared.descriptors().as_deref());
+        match self.dir.write_file("device.json", &json) {
+            Ok(()) if !self.entries.iter().any(|e| e == "device.json") => self.entries.push("device.json".into()),
+            Ok(()) => {}
+            Err(e) => self.shared.tell("error", e.to_string()),
+        }
+    }
+
+    /// Waits for the lines, which flush, and removes what was made.
+    async fn finish(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+        self.doors.shutdown().await;
+        self.remove_entries();
+    }
+
+    fn remove_entries(&mut self) {
+        for entry in self.entries.drain(..) {
+            self.dir.remove(&entry);
+        }
+        self.surroundings.dir.remove_subdir(&self.config.name);
+    }
+}
+
+impl Handle {
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &DeviceConfig {
+        &self.config
+    }
+
+    /// Its state and counters.
+    pub fn status(&self) -> DeviceStatus {
+        self.shared.status()
+    }
+
+    /// Answers one request of the control pipe; the future does not borrow the handle.
+    pub fn control(&self, line: String) -> impl Future<Output = Answer> + Send + use<> {
+        let shared = self.shared.clone();
+        async move { shared.answer_control(&line).await }
+    }
+
+    /// Answers one request of the serial line.
+    pub fn serial(&self, line: String) -> impl Future<Output = Answer> + Send + use<> {
+        let shared = self.shared.clone();
+        async move { shared.answer_serial(&line).await }
+    }
+
+    /// Ends in order: flushes, removes the outlets.
+    pub async fn end(self) {
+        self.stop.send_replace(true);
+        let _ = self.task.await;
+    }
+}
+
+fn missing_endpoint(pipe: &PipeConfig, descriptors: &Descriptors) -> String {
+    let mut there: Vec<String> = Vec::new();
+    for setting in &descriptors.alt_settings {
+        for endpoint in &setting.endpoints {
+            there.push(format!("{:#04x} (interface {}, alt {})", endpoint.address, setting.interface, setting.setting));
+        }
+    }
+    let there = if there.is_empty() { "none but the control pipe".to_owned() } else { there.join(", ") };
+    format!("the device has no endpoint {:#04x} as configured; it has {there}", pipe.endpoint)
+}
+
+fn access(config: &crate::config::Access) -> Access {
+    outlet::Access { owner: config.owner.clone(), group: config.group.clone(), mode: config.mode }
+}
+
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+const IN_FIFO_MODE: u32 = 0o640;
+const OUT_FIFO_MODE: u32 = 0o620;
+const SOCKET_MODE: u32 = 0o660;
+/// The longest request of a serial line is far shorter.
+const SERIAL_LINE: usize = 256;
+/// A setup packet and the longest data stage.
+const BINARY_MESSAGE: usize = 8 + 65535;

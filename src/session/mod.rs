@@ -1,0 +1,36 @@
+//! A session keeper for each device: it finds the device, gives its pipes to the lines, and starts over when it goes.
+//!
+//! ```text
+//!                  found, descriptors read               link lost
+//!   searching ───────────────────────────► attached ───────────────► searching (with backoff)
+//!       │                                      │
+//!       └──────────────── stop ────────────────┴──► lines flush and end ──► outlets removed
+//! ```
+//!
+//! Outlets of configured endpoints are made at the start and stand until the end. A line (one endpoint and its outlet)
+//! lives as long as its outlet; pipes come and go.
+
+mod backoff;
+mod control;
+mod device_json;
+mod doors;
+mod events;
+mod in_line;
+mod keeper;
+mod line;
+mod locate;
+mod lock;
+mod out_line;
+mod plan;
+mod serial;
+mod shared;
+mod status;
+mod text;
+
+pub use control::execute;
+pub use events::{Event, Events};
+pub use keeper::{Handle, Keeper, Surroundings};
+pub use line::Stop;
+pub use locate::{Found, locate};
+pub use status::{DeviceStatus, PipeStatus};
+pub use text::{Line as TextLine, TextReader};

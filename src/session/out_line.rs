@@ -1,0 +1,199 @@
+//! The line of an OUT endpoint: waits for writers and for the device, and runs the pump while both are there.
+//!
+//! The states are those of [`super::in_line`]; when the daemon stops, what was written is flushed first.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::in_line::framing;
+use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE};
+use super::plan;
+use crate::bridge::{BulkOut, IsoOut, IsoOutSettings, Verdict};
+use crate::config::{PipeConfig, StallPolicy, Underrun};
+use crate::outlet::{OutFifo, Source};
+use crate::usb::descriptors::TransferType;
+use crate::usb::{Pipe, TransferError};
+
+/// One OUT endpoint and its FIFO.
+pub(super) struct OutLine {
+    context: Context,
+    config: PipeConfig,
+    fifo: OutFifo,
+    pump: Option<Pump>,
+}
+
+enum Pump {
+    Bulk(BulkOut),
+    Iso(IsoOut),
+}
+
+impl OutLine {
+    pub(super) fn new(context: Context, config: PipeConfig, fifo: OutFifo) -> Self {
+        Self { context, config, fifo, pump: None }
+    }
+
+    /// Lives until the daemon stops.
+    pub(super) async fn run(mut self) {
+        if self.context.eof {
+            self.end_outlet();
+        }
+        while let Some(attachment) = self.context.next_attachment().await {
+            if let Err(e) = self.fifo.begin() {
+                self.context.tell("error", format!("{} cannot be opened again: {e}", self.fifo.path().display()));
+            }
+            self.serve(&attachment).await;
+            self.context.counters.set_open(false);
+            if self.context.eof && attachment.is_gone() && !self.context.is_stopping() {
+                self.lose("the device went before it took");
+                self.end_outlet();
+            }
+        }
+        self.lose("the daemon ended before the device took");
+    }
+
+    /// Gives up what was read and not sent, and says so.
+    fn lose(&mut self, why: &str) {
+        let lost = self.pump.as_mut().map_or(0, Pump::discard);
+        if lost > 0 {
+            self.context.tell("loss", format!("{why} {lost} bytes that were written"));
+        }
+    }
+
+    /// What writers wrote and nobody will read is lost with the outlet's end.
+    fn end_outlet(&mut self) {
+        match self.fifo.end() {
+            Ok(0) => {}
+            Ok(lost) => {
+                self.context.counters.add_lost_bytes(lost);
+                self.context.tell("loss", format!("the device went before it took {lost} bytes that were written"));
+            }
+            Err(e) => self.context.tell("error", format!("{} cannot be ended: {e}", self.fifo.path().display())),
+        }
+    }
+
+    async fn serve(&mut self, attachment: &Attachment) {
+        let mut pipe = match attachment.device.open_pipe(&attachment.endpoint) {
+            Ok(pipe) => pipe,
+            Err(e) => return self.context.tell("error", e.to_string()),
+        };
+        self.make_pump(attachment);
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        loop {
+            let over = self.context.stop_or_over(attachment);
+            if !self.pump.as_ref().is_some_and(Pump::has_pending) {
+                tokio::select! {
+                    biased;
+                    () = poll_fn(|cx| self.fifo.poll_opened(cx)) => {}
+                    () = over => return,
+                }
+            }
+            self.context.counters.set_open(true);
+            self.context.tell("open", "a program writes");
+            let before = self.context.counters.transfers();
+            let verdict = self.pump(&mut *pipe, attachment).await;
+            if self.context.counters.transfers() > before {
+                backoff.reset();
+            }
+            match verdict {
+                Verdict::Stopped | Verdict::Device(TransferError::Disconnected) => return,
+                Verdict::Closed => {
+                    self.context.counters.set_open(false);
+                    self.context.tell("close", "no program writes, all is sent");
+                }
+                Verdict::Device(TransferError::Stall) => {
+                    if self.halted(attachment, backoff.step()).await {
+                        return;
+                    }
+                }
+                Verdict::Device(e) => {
+                    self.context.tell_failure(e);
+                    self.context.pause(attachment, backoff.step()).await;
+                }
+                Verdict::Outlet(e) => {
+                    self.context.tell("error", format!("reading {} failed: {e}", self.fifo.path().display()));
+                    self.context.pause(attachment, backoff.step()).await;
+                }
+            }
+        }
+    }
+
+    async fn pump(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
+        let Some(pump) = &mut self.pump else { return Verdict::Stopped };
+        let stop = pin!(self.context.stop_or_over(attachment));
+        pump.run(pipe, &mut self.fifo, stop).await
+    }
+
+    /// True when the session ended meanwhile.
+    async fn halted(&mut self, attachment: &Attachment, pause: Duration) -> bool {
+        self.context.counters.add_stall();
+        let address = attachment.endpoint.address;
+        if self.config.stall == StallPolicy::Stop {
+            self.context.tell("stall", format!("endpoint {address:#04x} is halted; open the outlet again to go on"));
+            self.lose("the device refused");
+            self.end_outlet();
+            if let Err(e) = self.fifo.begin() {
+                self.context.tell("error", format!("{} cannot be opened again: {e}", self.fifo.path().display()));
+            }
+            let over = self.context.stop_or_over(attachment);
+            tokio::select! {
+                () = poll_fn(|cx| self.fifo.poll_opened(cx)) => {}
+                () = over => return true,
+            }
+        } else {
+            self.context.tell("stall", format!("endpoint {address:#04x} is halted; cleared, going on"));
+            self.context.pause(attachment, pause).await;
+        }
+        self.context.clear_halt(attachment).await;
+        false
+    }
+
+    fn make_pump(&mut self, attachment: &Attachment) {
+        let endpoint = &attachment.endpoint;
+        let counters = self.context.counters.clone();
+        if endpoint.transfer_type == TransferType::Isochronous {
+            let speed = attachment.device.descriptors().speed;
+            let settings = IsoOutSettings {
+                framing: framing(self.config.framing),
+                shape: plan::iso_shape(&self.config, endpoint, speed),
+                prebuffer: plan::packets_in(self.config.prebuffer, endpoint, speed),
+                silence: self.config.underrun == Underrun::Silence,
+                flush: self.config.flush,
+            };
+            self.pump = Some(Pump::Iso(IsoOut::new(settings, counters)));
+        } else if self.pump.is_none() {
+            let sizes = plan::sizes(&self.config, endpoint);
+            let framing = framing(self.config.framing);
+            self.pump = Some(Pump::Bulk(BulkOut::new(framing, sizes, self.config.zlp, self.config.flush, counters)));
+        }
+    }
+}
+
+impl Pump {
+    async fn run(
+        &mut self,
+        pipe: &mut dyn Pipe,
+        source: &mut dyn Source,
+        stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Verdict {
+        match self {
+            Self::Bulk(pump) => pump.run(pipe, source, stop).await,
+            Self::Iso(pump) => pump.run(pipe, source, stop).await,
+        }
+    }
+
+    fn has_pending(&self) -> bool {
+        match self {
+            Self::Bulk(pump) => pump.has_pending(),
+            Self::Iso(_) => false,
+        }
+    }
+
+    fn discard(&mut self) -> usize {
+        match self {
+            Self::Bulk(pump) => pump.discard(),
+            Self::Iso(_) => 0,
+        }
+    }
+}

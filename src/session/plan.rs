@@ -1,0 +1,143 @@
+//! From configuration and descriptors to what is bridged, and in transfers of which size.
+//!
+//! It computes; nothing is opened here.
+
+use std::time::Duration;
+
+use crate::bridge::{IsoShape, Sizes};
+use crate::config::{DeviceConfig, Framing, PACKET_FIFO_MAX, PipeConfig, SerialConfig};
+use crate::serial::{Function, find_function};
+use crate::usb::descriptors::{Descriptors, Endpoint, Speed, TransferType};
+
+/// What a device without `[[device.pipe]]` and `[device.serial]` gets: everything it has.
+pub(super) fn bridges_everything(config: &DeviceConfig) -> bool {
+    config.pipes.is_empty() && config.serial.is_none()
+}
+
+/// The serial function to bridge, if any is wanted and there.
+pub(super) fn serial_function(config: &DeviceConfig, descriptors: &Descriptors) -> Option<Function> {
+    match &config.serial {
+        Some(serial) => find_function(descriptors, serial.interface),
+        None if bridges_everything(config) => find_function(descriptors, None),
+        None => None,
+    }
+}
+
+/// Endpoints to bridge as they are: the configured ones, or all that do not belong to the serial function.
+pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: Option<&Function>) -> Vec<PipeConfig> {
+    if !bridges_everything(config) {
+        return config.pipes.clone();
+    }
+    let is_serial = |i: u8| serial.is_some_and(|f| i == f.control_interface || i == f.data_interface);
+    let settings = descriptors.default_settings().into_iter().filter(|s| !is_serial(s.interface));
+    let mut pipes: Vec<PipeConfig> = Vec::new();
+    for setting in settings {
+        for endpoint in setting.endpoints.iter().filter(|e| e.transfer_type != TransferType::Control) {
+            if pipes.iter().all(|p| p.endpoint != endpoint.address) {
+                let place = (Some(setting.interface), Some(setting.setting));
+                pipes.push(PipeConfig { interface: place.0, alt: place.1, ..PipeConfig::new(endpoint.address) });
+            }
+        }
+    }
+    pipes
+}
+
+/// The pipe settings of one direction of a serial function. Each packet is a transfer: a board that ends an answer on a
+/// full packet, without a ZLP, would otherwise keep its reader waiting.
+pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
+    let transfer = if address & 0x80 != 0 { SERIAL_IN_TRANSFER } else { SERIAL_OUT_TRANSFER };
+    PipeConfig {
+        transfer,
+        queue: SERIAL_QUEUE,
+        on_open: config.on_open,
+        idle: config.idle,
+        flush: config.flush,
+        access: config.access.clone(),
+        ..PipeConfig::new(address)
+    }
+}
+
+/// Transfers of a bulk or interrupt endpoint. IN asks for whole packets; an interrupt transfer is one packet, so that
+/// each report arrives when it is made.
+pub(super) fn sizes(config: &PipeConfig, endpoint: &Endpoint) -> Sizes {
+    let packet = endpoint.max_packet_size;
+    let wanted = config.transfer as usize;
+    let transfer = match (endpoint.transfer_type, config.framing) {
+        (TransferType::Interrupt, _) => endpoint.bytes_per_interval(),
+        (_, Framing::Packet) if endpoint.is_in() => (wanted.min(PACKET_FIFO_MAX as usize) / packet).max(1) * packet,
+        _ if endpoint.is_in() => wanted.div_ceil(packet) * packet,
+        _ => wanted,
+    };
+    Sizes { transfer, max_packet: packet, queue: usize::from(config.queue) }
+}
+
+/// Transfers of an isochronous endpoint: as many packets as pass in [`ISO_TRANSFER_TIME`].
+pub(super) fn iso_shape(config: &PipeConfig, endpoint: &Endpoint, speed: Speed) -> IsoShape {
+    let packet_size = match config.packet {
+        Some(bytes) if !endpoint.is_in() => (bytes as usize).min(endpoint.bytes_per_interval()),
+        _ => endpoint.bytes_per_interval(),
+    };
+    let in_time = packets_in(ISO_TRANSFER_TIME, endpoint, speed);
+    let in_size = config.transfer as usize / packet_size;
+    let packets = in_time.min(in_size).clamp(1, MOST_ISO_PACKETS);
+    IsoShape { packet_size, packets, queue: usize::from(config.queue).max(2) }
+}
+
+/// How many packets of this endpoint pass in `time`.
+pub(super) fn packets_in(time: Duration, endpoint: &Endpoint, speed: Speed) -> usize {
+    let packets = time.as_micros().div_ceil(endpoint.period(speed).as_micros().max(1));
+    usize::try_from(packets).unwrap_or(usize::MAX)
+}
+
+/// Alternate settings to select, one an interface, in the order of the pipes.
+pub(super) fn alt_settings(chosen: impl Iterator<Item = (u8, u8)>, descriptors: &Descriptors) -> Vec<(u8, u8)> {
+    let mut settings: Vec<(u8, u8)> = Vec::new();
+    for (interface, setting) in chosen {
+        let has_choice = descriptors.alt_settings.iter().filter(|s| s.interface == interface).count() > 1;
+        if has_choice && settings.iter().all(|(known, _)| *known != interface) {
+            settings.push((interface, setting));
+        }
+    }
+    settings
+}
+
+const SERIAL_QUEUE: u16 = 16;
+/// Rounded up to one packet.
+const SERIAL_IN_TRANSFER: u32 = 1;
+const SERIAL_OUT_TRANSFER: u32 = 4096;
+/// One wakeup for this much of a stream.
+const ISO_TRANSFER_TIME: Duration = Duration::from_millis(16);
+/// The most packets that Linux takes in one URB (usbfs).
+const MOST_ISO_PACKETS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(address: u8, transfer_type: TransferType, max_packet_size: usize, interval: u8) -> Endpoint {
+        Endpoint { address, transfer_type, max_packet_size, packets_per_microframe: 1, interval }
+    }
+
+    #[test]
+    fn in_transfers_are_whole_packets_and_interrupt_transfers_are_one() {
+        let config = PipeConfig { transfer: 1000, ..PipeConfig::new(0x81) };
+        assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 512, 0)).transfer, 1024);
+        assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Interrupt, 8, 10)).transfer, 8);
+    }
+
+    #[test]
+    fn packet_framing_keeps_transfers_within_what_a_fifo_keeps_whole() {
+        let config = PipeConfig { framing: Framing::Packet, ..PipeConfig::new(0x81) };
+        assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 512, 0)).transfer, 4096);
+        assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 1000, 0)).transfer, 4000);
+    }
+
+    #[test]
+    fn isochronous_transfers_hold_a_few_milliseconds() {
+        let config = PipeConfig::new(0x83);
+        let shape = iso_shape(&config, &endpoint(0x83, TransferType::Isochronous, 192, 4), Speed::High);
+        assert_eq!((shape.packet_size, shape.packets), (192, 16));
+        let fast = iso_shape(&config, &endpoint(0x83, TransferType::Isochronous, 1024, 1), Speed::High);
+        assert_eq!(fast.packets, 64, "limited by `transfer`");
+    }
+}

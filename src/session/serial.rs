@@ -1,0 +1,228 @@
+//! The line control of a serial function: requests one after the other, from whoever makes them.
+//!
+//! ```text
+//!   serial.ctl ─┐
+//!   commands ───┼─► SerialPort (one request at a time) ─► class requests
+//!   attach ─────┘        └─ remembers what was asked for, and asks again when the device is back
+//! ```
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Events;
+use super::control::{disconnected, done, error_name};
+use super::lock::lock;
+use crate::config::SerialConfig;
+use crate::request::{Answer, ErrorName, Line, SerialRequest};
+use crate::serial::{Function, Lines, SerialState, Step, TOUCH_BAUD, Wanted, parse_notification, profile};
+use crate::usb::{Transfer, TransferError, UsbDevice, complete};
+
+/// The serial function of one device, over all its sessions.
+pub(super) struct SerialPort {
+    device_name: String,
+    profile: String,
+    events: Events,
+    state: tokio::sync::Mutex<State>,
+    reported: Arc<Mutex<Option<SerialState>>>,
+    /// Whether the device is released to another program.
+    released: watch::Sender<bool>,
+}
+
+struct State {
+    wanted: Wanted,
+    attached: Option<(Arc<dyn UsbDevice>, Lines)>,
+}
+
+impl SerialPort {
+    pub(super) fn new(name: &str, config: &SerialConfig, events: Events, released: watch::Sender<bool>) -> Self {
+        let wanted = Wanted { baud: config.baud, mode: config.mode, dtr: config.dtr, rts: config.rts };
+        Self {
+            device_name: name.to_owned(),
+            profile: config.profile.clone(),
+            events,
+            state: tokio::sync::Mutex::new(State { wanted, attached: None }),
+            reported: Arc::default(),
+            released,
+        }
+    }
+
+    /// The device is there: asks of it what was asked for before, and listens to what it reports.
+    pub(super) async fn attach(&self, device: Arc<dyn UsbDevice>, function: Function) {
+        let mut state = self.state.lock().await;
+        let lines = Lines::new(function, state.wanted);
+        if let Err(e) = lines.apply(&*device).await {
+            self.tell("error", format!("setting up the serial line failed: {e}"));
+        }
+        self.listen(&device, &function);
+        state.attached = Some((device, lines));
+    }
+
+    /// The device has gone.
+    pub(super) async fn detach(&self) {
+        self.state.lock().await.attached = None;
+        *lock(&self.reported) = None;
+    }
+
+    /// Carries out one request.
+    pub(super) async fn execute(&self, request: &SerialRequest) -> Answer {
+        match request {
+            SerialRequest::Release | SerialRequest::Reclaim => {
+                self.released.send_replace(*request == SerialRequest::Release);
+                return Answer::Ok(String::new());
+            }
+            _ => {}
+        }
+        let mut state = self.state.lock().await;
+        let Some((device, mut lines)) = state.attached.clone() else { return disconnected(&self.device_name) };
+        let device = &*device;
+        let answer = match request {
+            SerialRequest::Baud(baud) => done(lines.set_coding(device, Some(*baud), None).await),
+            SerialRequest::Mode(mode) => done(lines.set_coding(device, None, Some(*mode)).await),
+            SerialRequest::Dtr(line) => done(set_line(device, &mut lines, *line, |on| (Some(on), None)).await),
+            SerialRequest::Rts(line) => done(set_line(device, &mut lines, *line, |on| (None, Some(on))).await),
+            SerialRequest::Break(time) => done(send_break(device, &lines, *time).await),
+            SerialRequest::Reset(name) => self.reset(device, &mut lines, name.as_deref()).await,
+            SerialRequest::Touch => self.touch(device, &mut lines).await,
+            SerialRequest::Lines => self.describe(device, &lines).await,
+            SerialRequest::Release | SerialRequest::Reclaim => Answer::Ok(String::new()),
+        };
+        state.wanted = lines.wanted();
+        if let Some((_, kept)) = &mut state.attached {
+            *kept = lines;
+        }
+        answer
+    }
+
+    async fn reset(&self, device: &dyn UsbDevice, lines: &mut Lines, name: Option<&str>) -> Answer {
+        let name = name.unwrap_or(&self.profile);
+        let Some(steps) = profile(name, lines.wanted().dtr == Some(true)) else {
+            let text = format!("there is no reset profile {name:?}; there are arduino, wiring and esp");
+            return Answer::Error { name: ErrorName::Invalid, text };
+        };
+        let before = lines.wanted();
+        for step in steps {
+            let result = match step {
+                Step::Lines { dtr, rts } => lines.set_lines(device, Some(dtr), Some(rts)).await,
+                Step::Wait(time) => {
+                    tokio::time::sleep(time).await;
+                    Ok(())
+                }
+            };
+            if let Err(e) = result {
+                return done(Err(e));
+            }
+        }
+        // What a reset did to lines that nobody had asked for is not to be repeated at the next attach.
+        if before.dtr.is_none() {
+            *lines = Lines::new(*lines.function(), before);
+        }
+        self.tell("reset", format!("the board was reset ({name})"));
+        Answer::Ok(String::new())
+    }
+
+    /// 1200 baud with DTR off: boards with native USB go into their bootloader. Others get their speed back.
+    async fn touch(&self, device: &dyn UsbDevice, lines: &mut Lines) -> Answer {
+        let function = *lines.function();
+        let before = match function.line_coding(device).await {
+            Ok(coding) => coding,
+            Err(e) => return done(Err(e)),
+        };
+        let low = crate::serial::LineCoding { baud: TOUCH_BAUD, ..before };
+        let result = async {
+            function.set_line_coding(device, low).await?;
+            function.set_lines(device, false, false).await
+        };
+        if let Err(e) = result.await {
+            return done(Err(e));
+        }
+        self.tell("reset", "the board was touched (1200 baud)");
+        if tokio::time::timeout(TOUCH_PATIENCE, device.gone()).await.is_err() {
+            return done(function.set_line_coding(device, before).await);
+        }
+        Answer::Ok(String::new())
+    }
+
+    async fn describe(&self, device: &dyn UsbDevice, lines: &Lines) -> Answer {
+        let coding = match lines.function().line_coding(device).await {
+            Ok(coding) => coding,
+            Err(e) => return Answer::Error { name: error_name(e), text: e.to_string() },
+        };
+        let on_off = |line: Option<bool>| match line {
+            Some(true) => "on",
+            Some(false) => "off",
+            None => "untouched",
+        };
+        let wanted = lines.wanted();
+        let mut text =
+            format!("dtr={} rts={} baud={} mode={}", on_off(wanted.dtr), on_off(wanted.rts), coding.baud, coding.mode);
+        if let Some(state) = *lock(&self.reported) {
+            let reported = [("dcd", state.dcd), ("dsr", state.dsr), ("ring", state.ring)];
+            for (name, on) in reported {
+                text.push_str(&format!(" {name}={}", on_off(Some(on))));
+            }
+        }
+        Answer::Ok(text)
+    }
+
+    /// Reads notifications until the session is over; one transfer waits in the device, nothing is polled.
+    fn listen(&self, device: &Arc<dyn UsbDevice>, function: &Function) {
+        let Some(endpoint) = function.notification else { return };
+        let Ok(mut pipe) = device.open_pipe(&endpoint) else { return };
+        let (events, name, reported) = (self.events.clone(), self.device_name.clone(), self.reported.clone());
+        tokio::spawn(async move {
+            let room = NOTIFICATION_ROOM.div_ceil(endpoint.max_packet_size) * endpoint.max_packet_size;
+            let mut transfer = Transfer::new(room);
+            loop {
+                transfer.length = room;
+                pipe.submit(transfer);
+                transfer = complete(&mut *pipe).await;
+                if transfer.status.is_err() {
+                    return;
+                }
+                if let Some(state) = parse_notification(transfer.received()) {
+                    for complaint in state.complaints() {
+                        events.tell("line", &name, Some("serial"), complaint);
+                    }
+                    *lock(&reported) = Some(state);
+                }
+            }
+        });
+    }
+
+    fn tell(&self, event: &str, text: impl Into<String>) {
+        self.events.tell(event, &self.device_name, Some("serial"), text);
+    }
+}
+
+async fn set_line(
+    device: &dyn UsbDevice,
+    lines: &mut Lines,
+    line: Line,
+    which: impl Fn(bool) -> (Option<bool>, Option<bool>),
+) -> Result<(), TransferError> {
+    let (first, then) = match line {
+        Line::On => (true, None),
+        Line::Off => (false, None),
+        Line::Pulse(time) => (true, Some(time)),
+    };
+    let (dtr, rts) = which(first);
+    lines.set_lines(device, dtr, rts).await?;
+    if let Some(time) = then {
+        tokio::time::sleep(time).await;
+        let (dtr, rts) = which(false);
+        lines.set_lines(device, dtr, rts).await?;
+    }
+    Ok(())
+}
+
+async fn send_break(device: &dyn UsbDevice, lines: &Lines, time: Duration) -> Result<(), TransferError> {
+    let ms = u16::try_from(time.as_millis()).unwrap_or(u16::MAX - 1);
+    lines.function().send_break(device, ms).await
+}
+
+/// How long a board may take to leave the bus after a touch; native-USB boards need 120 to 250 ms.
+const TOUCH_PATIENCE: Duration = Duration::from_millis(700);
+/// SERIAL_STATE has ten bytes.
+const NOTIFICATION_ROOM: usize = 64;

@@ -1,0 +1,192 @@
+//! What a device's keeper, its doors and the commands share: the device of the moment, and what to show of it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::control::{disconnected, error_name, execute, transfer};
+use super::lock::lock;
+use super::serial::SerialPort;
+use super::{DeviceStatus, Events, PipeStatus};
+use crate::bridge::Counters;
+use crate::name;
+use crate::request::{Answer, ControlRequest, ErrorName, RequestError, SerialRequest};
+use crate::usb::descriptors::{Descriptors, Endpoint};
+use crate::usb::{TransferError, UsbDevice};
+
+/// Shared by everybody who deals with one device.
+pub(super) struct Shared {
+    pub(super) name: String,
+    /// How long a control transfer may take.
+    pub(super) timeout: Duration,
+    pub(super) events: Events,
+    pub(super) released: watch::Sender<bool>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    device: Option<Arc<dyn UsbDevice>>,
+    /// Of the last session, also after it.
+    descriptors: Option<Arc<Descriptors>>,
+    backend: Option<&'static str>,
+    place: Option<String>,
+    reason: Option<String>,
+    sessions: u64,
+    pipes: Vec<PipeEntry>,
+    serial: Option<Arc<SerialPort>>,
+}
+
+/// One line, for `status`.
+struct PipeEntry {
+    outlet: String,
+    address: u8,
+    path: PathBuf,
+    endpoint: Option<Endpoint>,
+    counters: Arc<Counters>,
+}
+
+impl Shared {
+    pub(super) fn new(name: &str, timeout: Duration, events: Events) -> Self {
+        let released = watch::channel(false).0;
+        Self { name: name.to_owned(), timeout, events, released, state: Mutex::default() }
+    }
+
+    pub(super) fn tell(&self, event: &str, text: impl Into<String>) {
+        self.events.tell(event, &self.name, None, text);
+    }
+
+    pub(super) fn add_pipe(&self, outlet: &str, address: u8, path: PathBuf, counters: Arc<Counters>) {
+        lock(&self.state).pipes.push(PipeEntry { outlet: outlet.to_owned(), address, path, endpoint: None, counters });
+    }
+
+    /// The line of this outlet is bridged to this endpoint now.
+    pub(super) fn set_endpoint(&self, outlet: &str, endpoint: Endpoint) {
+        for pipe in lock(&self.state).pipes.iter_mut().filter(|p| p.outlet == outlet) {
+            pipe.address = endpoint.address;
+            pipe.endpoint = Some(endpoint);
+        }
+    }
+
+    pub(super) fn set_serial(&self, serial: Arc<SerialPort>) {
+        lock(&self.state).serial = Some(serial);
+    }
+
+    pub(super) fn serial(&self) -> Option<Arc<SerialPort>> {
+        lock(&self.state).serial.clone()
+    }
+
+    pub(super) fn attached(&self, device: Arc<dyn UsbDevice>, backend: &'static str, place: String) {
+        let mut state = lock(&self.state);
+        state.descriptors = Some(device.descriptors().clone());
+        state.device = Some(device);
+        state.backend = Some(backend);
+        state.place = Some(place);
+        state.reason = None;
+        state.sessions += 1;
+    }
+
+    /// True when this reason is news.
+    pub(super) fn detached(&self, reason: String) -> bool {
+        let mut state = lock(&self.state);
+        state.device = None;
+        state.reason.replace(reason) != state.reason
+    }
+
+    pub(super) fn device(&self) -> Option<Arc<dyn UsbDevice>> {
+        lock(&self.state).device.clone()
+    }
+
+    pub(super) fn descriptors(&self) -> Option<Arc<Descriptors>> {
+        lock(&self.state).descriptors.clone()
+    }
+
+    /// Answers one line of the control pipe's text grammar.
+    pub(super) async fn answer_control(&self, line: &str) -> Answer {
+        let request = match ControlRequest::parse(line) {
+            Ok(request) => request,
+            Err(error) => return error.into(),
+        };
+        match self.device() {
+            Some(device) => execute(&*device, &request, self.timeout).await,
+            None if request == ControlRequest::Status => Answer::Ok("state=searching".to_owned()),
+            None => disconnected(&self.name),
+        }
+    }
+
+    /// Answers one binary message: a status byte and what was received.
+    pub(super) async fn answer_binary(&self, message: &[u8]) -> Vec<u8> {
+        let refuse = |name: ErrorName| vec![name.status_byte()];
+        let request = match ControlRequest::parse_binary(message) {
+            Ok(request) => request,
+            Err(RequestError { name, .. }) => return refuse(name),
+        };
+        let Some(device) = self.device() else { return refuse(error_name(TransferError::Disconnected)) };
+        match transfer(&*device, &request, self.timeout).await {
+            Ok(data) => [vec![0], data].concat(),
+            Err(e) => refuse(error_name(e)),
+        }
+    }
+
+    /// Answers one line of the serial grammar.
+    pub(super) async fn answer_serial(&self, line: &str) -> Answer {
+        let request = match SerialRequest::parse(line) {
+            Ok(request) => request,
+            Err(error) => return error.into(),
+        };
+        match self.serial() {
+            Some(serial) => serial.execute(&request).await,
+            None => {
+                let text = format!(
+                    "{} has no serial function; `usbpipe control` takes requests of the control pipe",
+                    self.name
+                );
+                Answer::Error { name: ErrorName::Invalid, text }
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> DeviceStatus {
+        let state = lock(&self.state);
+        let d = state.descriptors.as_deref();
+        let phase = match (&state.device, *self.released.borrow()) {
+            (Some(_), _) => "attached",
+            (None, true) => "released",
+            (None, false) => "searching",
+        };
+        DeviceStatus {
+            name: self.name.clone(),
+            state: phase.to_owned(),
+            reason: state.reason.clone(),
+            id: d.map(|d| format!("{:04x}:{:04x}", d.vendor_id, d.product_id)),
+            product: d.and_then(|d| d.product.clone()),
+            serial: d.and_then(|d| d.serial_number.clone()),
+            speed: d.map(|d| d.speed.to_string()),
+            backend: state.backend.map(str::to_owned),
+            place: state.place.clone(),
+            sessions: state.sessions,
+            pipes: state.pipes.iter().map(PipeEntry::status).collect(),
+        }
+    }
+}
+
+impl PipeEntry {
+    fn status(&self) -> PipeStatus {
+        PipeStatus {
+            outlet: self.outlet.clone(),
+            endpoint: format!("{:#04x}", self.address),
+            direction: if self.address & 0x80 != 0 { "in" } else { "out" }.to_owned(),
+            transfer_type: self.endpoint.map(|e| e.transfer_type.to_string()),
+            max_packet_size: self.endpoint.map(|e| e.max_packet_size),
+            path: self.path.display().to_string(),
+            counters: self.counters.snapshot(),
+        }
+    }
+}
+
+/// The file name of an endpoint's outlet.
+pub(super) fn outlet_name(address: u8) -> String {
+    name::endpoint_file(address)
+}

@@ -1,0 +1,61 @@
+//! The state of a device and its pipes as `status` shows it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bridge::Snapshot;
+
+/// One device.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Its name in the run dir.
+    pub name: String,
+    /// `attached`, `searching`, or `released`.
+    pub state: String,
+    /// Why it is not attached, if it is not and something is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// `vvvv:pppp` of the device last seen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub id: Option<String>,
+    /// iProduct.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub product: Option<String>,
+    /// iSerialNumber.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub serial: Option<String>,
+    /// Signalling rate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub speed: Option<String>,
+    /// How it is reached.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub backend: Option<String>,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub place: Option<String>,
+    /// How often it was attached.
+    pub sessions: u64,
+    /// Its bridged pipes.
+    pub pipes: Vec<PipeStatus>,
+}
+
+/// One bridged pipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PipeStatus {
+    /// The outlet's name: `ep_81`, `serial.rx`.
+    pub outlet: String,
+    /// bEndpointAddress as `0x81`.
+    pub endpoint: String,
+    /// `in` or `out`.
+    pub direction: String,
+    /// Transfer type, once the device was seen.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none", default)]
+    pub transfer_type: Option<String>,
+    /// wMaxPacketSize, once the device was seen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_packet_size: Option<usize>,
+    /// Where the outlet stands.
+    pub path: String,
+    /// What it did.
+    #[serde(flatten)]
+    pub counters: Snapshot,
+}

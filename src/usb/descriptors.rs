@@ -1,0 +1,380 @@
+//! What a device says of itself, checked once and kept as plain values.
+//!
+//! Parsing of the raw bytes is nusb's; this file turns it into values that own themselves, mends what devices are
+//! known to lie about, and reads strings. It refuses to trust any length or text of a device.
+
+use std::fmt;
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use nusb::descriptors::{ConfigurationDescriptor, DeviceDescriptor, EndpointDescriptor, InterfaceDescriptor};
+use serde::Serialize;
+
+use super::{OpenError, Setup, TransferError, UsbDevice, standard};
+
+/// A device's signalling rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Speed {
+    /// Not reported.
+    Unknown,
+    /// 1.5 Mbit/s.
+    Low,
+    /// 12 Mbit/s.
+    Full,
+    /// 480 Mbit/s.
+    High,
+    /// 5 Gbit/s.
+    Super,
+    /// 10 Gbit/s and more.
+    SuperPlus,
+}
+
+/// The four transfer types of USB 2.0, 4.7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransferType {
+    /// Control.
+    Control,
+    /// Isochronous.
+    Isochronous,
+    /// Bulk.
+    Bulk,
+    /// Interrupt.
+    Interrupt,
+}
+
+/// Everything read from a device when it was opened.
+#[derive(Debug, Clone, Serialize)]
+pub struct Descriptors {
+    /// idVendor.
+    pub vendor_id: u16,
+    /// idProduct.
+    pub product_id: u16,
+    /// bcdDevice.
+    pub device_version: u16,
+    /// bDeviceClass.
+    pub class: u8,
+    /// Signalling rate.
+    pub speed: Speed,
+    /// iManufacturer as text.
+    pub manufacturer: Option<String>,
+    /// iProduct as text.
+    pub product: Option<String>,
+    /// iSerialNumber as text.
+    pub serial_number: Option<String>,
+    /// bConfigurationValue of the active configuration.
+    pub configuration_value: u8,
+    /// Every alternate setting of every interface, in the order of the descriptors.
+    pub alt_settings: Vec<AltSetting>,
+}
+
+/// One alternate setting of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AltSetting {
+    /// bInterfaceNumber.
+    pub interface: u8,
+    /// bAlternateSetting.
+    pub setting: u8,
+    /// bInterfaceClass.
+    pub class: u8,
+    /// bInterfaceSubClass.
+    pub subclass: u8,
+    /// bInterfaceProtocol.
+    pub protocol: u8,
+    /// Its endpoints; endpoint 0 is never among them.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    /// bEndpointAddress with its direction bit.
+    pub address: u8,
+    /// Transfer type.
+    #[serde(rename = "type")]
+    pub transfer_type: TransferType,
+    /// Bytes a packet; at least 1.
+    pub max_packet_size: usize,
+    /// Packets a microframe: 1 to 3 for high-bandwidth endpoints, else 1.
+    pub packets_per_microframe: u8,
+    /// bInterval as it stands in the descriptor.
+    pub interval: u8,
+}
+
+impl Endpoint {
+    /// Whether data goes to the host.
+    pub fn is_in(&self) -> bool {
+        self.address & 0x80 != 0
+    }
+
+    /// The most an isochronous endpoint moves in one (micro)frame, in bytes.
+    pub fn bytes_per_interval(&self) -> usize {
+        self.max_packet_size * usize::from(self.packets_per_microframe)
+    }
+
+    /// Time between two packets of an isochronous endpoint: USB 2.0, 9.6.6.
+    pub fn period(&self, speed: Speed) -> Duration {
+        let exponent = self.interval.clamp(1, 16) - 1;
+        let unit = match speed {
+            Speed::Unknown | Speed::Low | Speed::Full => Duration::from_millis(1),
+            Speed::High | Speed::Super | Speed::SuperPlus => Duration::from_micros(125),
+        };
+        unit * (1u32 << exponent)
+    }
+}
+
+impl Descriptors {
+    /// Parses a device descriptor and its active configuration descriptor. Strings are added by [`read_strings`].
+    ///
+    /// # Errors
+    /// [`OpenError::Protocol`] when a descriptor is too short or is of another type.
+    pub fn parse(device: &[u8], configuration: &[u8], speed: Speed) -> Result<Self, OpenError> {
+        let parsed = DeviceDescriptor::new(device).ok_or_else(|| {
+            OpenError::Protocol(format!("the device descriptor is not one ({} bytes, expected 18)", device.len()))
+        })?;
+        let mended = mend_total_length(configuration);
+        let config = ConfigurationDescriptor::new(&mended).ok_or_else(|| {
+            OpenError::Protocol(format!("the configuration descriptor is not one ({} bytes)", configuration.len()))
+        })?;
+        Ok(Self {
+            vendor_id: parsed.vendor_id(),
+            product_id: parsed.product_id(),
+            device_version: parsed.device_version(),
+            class: parsed.class(),
+            speed,
+            manufacturer: None,
+            product: None,
+            serial_number: None,
+            configuration_value: config.configuration_value(),
+            alt_settings: config.interface_alt_settings().map(|alt| AltSetting::from_nusb(&alt)).collect(),
+        })
+    }
+
+    /// The endpoint with this address, in the given interface and alternate setting where they are given. Without
+    /// them the setting that is selected by default wins, see [`Descriptors::default_settings`].
+    pub fn find_endpoint(
+        &self,
+        address: u8,
+        interface: Option<u8>,
+        alt: Option<u8>,
+    ) -> Option<(&AltSetting, Endpoint)> {
+        let matches =
+            |s: &&AltSetting| interface.is_none_or(|i| s.interface == i) && alt.is_none_or(|a| s.setting == a);
+        let pick = |s: &'_ AltSetting| s.endpoints.iter().copied().find(|e| e.address == address);
+        let preferred = self.default_settings().into_iter().filter(matches);
+        let all = self.alt_settings.iter().filter(matches);
+        preferred.chain(all).find_map(|s| pick(s).map(|e| (s, e)))
+    }
+
+    /// For each interface the alternate setting to use if nobody says otherwise: 0, or the first that has endpoints.
+    pub fn default_settings(&self) -> Vec<&AltSetting> {
+        let mut chosen: Vec<&AltSetting> = Vec::new();
+        for setting in &self.alt_settings {
+            match chosen.iter_mut().find(|c| c.interface == setting.interface) {
+                None => chosen.push(setting),
+                Some(known) if known.endpoints.is_empty() && !setting.endpoints.is_empty() => *known = setting,
+                Some(_) => {}
+            }
+        }
+        chosen
+    }
+}
+
+impl AltSetting {
+    fn from_nusb(alt: &InterfaceDescriptor<'_>) -> Self {
+        Self {
+            interface: alt.interface_number(),
+            setting: alt.alternate_setting(),
+            class: alt.class(),
+            subclass: alt.subclass(),
+            protocol: alt.protocol(),
+            endpoints: alt
+                .endpoints()
+                .filter(|e| e.address() & 0x0f != 0 && e.address() & 0x70 == 0)
+                .map(|e| Endpoint::from_nusb(&e))
+                .collect(),
+        }
+    }
+}
+
+impl Endpoint {
+    fn from_nusb(endpoint: &EndpointDescriptor<'_>) -> Self {
+        Self {
+            address: endpoint.address(),
+            transfer_type: match endpoint.transfer_type() {
+                nusb::descriptors::TransferType::Control => TransferType::Control,
+                nusb::descriptors::TransferType::Isochronous => TransferType::Isochronous,
+                nusb::descriptors::TransferType::Bulk => TransferType::Bulk,
+                nusb::descriptors::TransferType::Interrupt => TransferType::Interrupt,
+            },
+            max_packet_size: endpoint.max_packet_size().max(1),
+            packets_per_microframe: endpoint.packets_per_microframe().min(3),
+            interval: endpoint.interval(),
+        }
+    }
+}
+
+/// Reads the strings that the device descriptor `raw` names. A device that refuses a string has none.
+pub async fn read_strings(device: &dyn UsbDevice, raw: &[u8], into: &mut Descriptors) {
+    let Some(parsed) = DeviceDescriptor::new(raw) else { return };
+    let mut language = None;
+    let fields = [
+        (parsed.manufacturer_string_index(), &mut into.manufacturer),
+        (parsed.product_string_index(), &mut into.product),
+        (parsed.serial_number_string_index(), &mut into.serial_number),
+    ];
+    for (index, field) in fields {
+        let Some(index) = index else { continue };
+        if language.is_none() {
+            language = Some(first_language(device).await);
+        }
+        *field = read_string(device, index, language.unwrap_or(US_ENGLISH)).await.ok();
+    }
+}
+
+/// Reads one string descriptor: USB 2.0, 9.6.7.
+///
+/// # Errors
+/// Those of the control transfer; [`TransferError::Io`] (EPROTO) when what comes back is no string descriptor.
+pub async fn read_string(device: &dyn UsbDevice, index: NonZeroU8, language: u16) -> Result<String, TransferError> {
+    let raw = request(device, standard::get_string_descriptor(index.get(), language)).await?;
+    decode_string(&raw).ok_or(TransferError::Io(nix::libc::EPROTO))
+}
+
+/// The first language the device offers, or US English.
+pub async fn first_language(device: &dyn UsbDevice) -> u16 {
+    match request(device, standard::get_string_descriptor(0, 0)).await {
+        Ok(raw) if raw.len() >= 4 && raw[1] == STRING_DESCRIPTOR => u16::from_le_bytes([raw[2], raw[3]]),
+        _ => US_ENGLISH,
+    }
+}
+
+async fn request(device: &dyn UsbDevice, setup: Setup) -> Result<Vec<u8>, TransferError> {
+    device.control(setup, Vec::new(), DESCRIPTOR_TIMEOUT).await
+}
+
+/// The text of a raw string descriptor; what is not UTF-16 is replaced.
+pub fn decode_string(raw: &[u8]) -> Option<String> {
+    if raw.len() < 2 || raw[1] != STRING_DESCRIPTOR {
+        return None;
+    }
+    let end = usize::from(raw[0]).clamp(2, raw.len());
+    let units: Vec<u16> = raw[2..end].chunks_exact(2).map(|c| u16::from_le_bytes([c[0], c[1]])).collect();
+    Some(String::from_utf16_lossy(&units))
+}
+
+/// Cuts a configuration descriptor's claim about its own length down to what is there.
+fn mend_total_length(raw: &[u8]) -> Vec<u8> {
+    let mut mended = raw.to_vec();
+    if mended.len() >= 4 && usize::from(u16::from_le_bytes([mended[2], mended[3]])) > mended.len() {
+        let real = u16::try_from(mended.len()).unwrap_or(u16::MAX);
+        mended[2..4].copy_from_slice(&real.to_le_bytes());
+    }
+    mended
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "unknown",
+            Self::Low => "low",
+            Self::Full => "full",
+            Self::High => "high",
+            Self::Super => "super",
+            Self::SuperPlus => "super-plus",
+        })
+    }
+}
+
+impl fmt::Display for TransferType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Control => "control",
+            Self::Isochronous => "isochronous",
+            Self::Bulk => "bulk",
+            Self::Interrupt => "interrupt",
+        })
+    }
+}
+
+/// How long a device may take over one descriptor before it is taken for silent.
+pub const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(5);
+const STRING_DESCRIPTOR: u8 = 3;
+const US_ENGLISH: u16 = 0x0409;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DEVICE: [u8; 18] = [18, 1, 0, 2, 0, 0, 0, 64, 0x09, 0x12, 0x03, 0, 0, 1, 1, 2, 0, 1];
+
+    /// One interface with two alternate settings; the second has one isochronous IN endpoint.
+    fn configuration() -> Vec<u8> {
+        let mut raw = vec![9, 2, 0, 0, 1, 1, 0, 0x80, 50];
+        raw.extend([9, 4, 1, 0, 0, 0xff, 0, 0, 0]);
+        raw.extend([9, 4, 1, 1, 1, 0xff, 0, 0, 0]);
+        raw.extend([7, 5, 0x83, 1, 192, 0, 4]);
+        let total = raw.len() as u16;
+        raw[2..4].copy_from_slice(&total.to_le_bytes());
+        raw
+    }
+
+    #[test]
+    fn the_setting_with_endpoints_is_preferred_over_an_empty_setting_0() {
+        let descriptors = Descriptors::parse(&DEVICE, &configuration(), Speed::High).unwrap();
+        let (alt, endpoint) = descriptors.find_endpoint(0x83, None, None).unwrap();
+        assert_eq!((alt.interface, alt.setting), (1, 1));
+        assert_eq!(endpoint.period(Speed::High), Duration::from_millis(1));
+        assert!(descriptors.find_endpoint(0x83, Some(1), Some(0)).is_none());
+    }
+
+    #[test]
+    fn a_total_length_beyond_the_bytes_received_is_cut() {
+        let mut raw = configuration();
+        raw[2..4].copy_from_slice(&[0xff, 0xff]);
+        let descriptors = Descriptors::parse(&DEVICE, &raw, Speed::High).unwrap();
+        assert!(descriptors.find_endpoint(0x83, None, None).is_some());
+    }
+
+    #[test]
+    fn an_endpoint_that_claims_packets_of_no_bytes_gets_packets_of_one() {
+        let mut raw = configuration();
+        let at = raw.len() - 3;
+        raw[at] = 0;
+        let descriptors = Descriptors::parse(&DEVICE, &raw, Speed::High).unwrap();
+        assert_eq!(descriptors.find_endpoint(0x83, None, None).unwrap().1.max_packet_size, 1);
+    }
+
+    #[test]
+    fn a_string_that_lies_about_its_length_is_read_as_far_as_it_goes() {
+        assert_eq!(decode_string(&[200, 3, b'h', 0, b'i', 0]).as_deref(), Some("hi"));
+        assert_eq!(decode_string(&[0, 3, b'h', 0]).as_deref(), Some(""));
+        assert_eq!(decode_string(&[2, 9]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_of_a_device_make_the_parser_panic(
+            device in prop::collection::vec(any::<u8>(), 0..40),
+            mut configuration in prop::collection::vec(any::<u8>(), 0..200),
+            plausible in any::<bool>(),
+        ) {
+            let device = if plausible { DEVICE.to_vec() } else { device };
+            if plausible && configuration.len() > 2 {
+                configuration[0] = 9;
+                configuration[1] = 2;
+            }
+            if let Ok(parsed) = Descriptors::parse(&device, &configuration, Speed::Full) {
+                for alt in parsed.default_settings() {
+                    for endpoint in &alt.endpoints {
+                        prop_assert!(endpoint.max_packet_size > 0);
+                        prop_assert!(endpoint.period(Speed::High) > Duration::ZERO);
+                    }
+                }
+            }
+            let _ = decode_string(&configuration);
+        }
+    }
+}

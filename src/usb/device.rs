@@ -1,0 +1,68 @@
+//! What a backend provides: a device with control transfers, and pipes with transfers in flight.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::descriptors::{Descriptors, Endpoint};
+use super::{OpenError, Setup, Transfer, TransferError};
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An opened device. It stays usable, with every request failing as disconnected, after the device has gone.
+pub trait UsbDevice: Send + Sync {
+    /// What the device said of itself when it was opened.
+    fn descriptors(&self) -> &Arc<Descriptors>;
+
+    /// One control transfer: `data` is sent for OUT and ignored for IN; the answer is what was received.
+    fn control(&self, setup: Setup, data: Vec<u8>, timeout: Duration) -> BoxFuture<'_, Result<Vec<u8>, TransferError>>;
+
+    /// A pipe to this endpoint, whose alternate setting has been selected. One pipe an endpoint at a time.
+    ///
+    /// # Errors
+    /// [`OpenError::NotFound`] after the device has gone.
+    fn open_pipe(&self, endpoint: &Endpoint) -> Result<Box<dyn Pipe>, OpenError>;
+
+    /// Selects an alternate setting: SET_INTERFACE, USB 2.0, 9.4.10.
+    fn set_alt_setting(&self, interface: u8, setting: u8) -> BoxFuture<'_, Result<(), TransferError>>;
+
+    /// Ends a halt on both sides: CLEAR_FEATURE(ENDPOINT_HALT), USB 2.0, 9.4.5.
+    fn clear_halt(&self, endpoint: u8) -> BoxFuture<'_, Result<(), TransferError>>;
+
+    /// Resets the device's port and configures it as before: USB 2.0, 7.1.7.5.
+    fn reset(&self) -> BoxFuture<'_, Result<(), TransferError>>;
+
+    /// Resolves when the device has gone, with the reason in words for people.
+    fn gone(&self) -> BoxFuture<'_, String>;
+}
+
+/// The host's end of one endpoint: transfers go in and come out in order.
+pub trait Pipe: Send {
+    /// Starts a transfer. What cannot be started comes out of [`Pipe::poll_complete`] as failed.
+    fn submit(&mut self, transfer: Transfer);
+
+    /// The next transfer that has ended. Pending while none has, also when none is in flight.
+    fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Transfer>;
+
+    /// How many were submitted and did not come out yet.
+    fn in_flight(&self) -> usize;
+
+    /// Asks for the end of all that are in flight; each still comes out, complete, partial or cancelled.
+    fn cancel_all(&mut self);
+}
+
+/// The next transfer that has ended; waits forever if none is in flight.
+pub async fn complete(pipe: &mut dyn Pipe) -> Transfer {
+    poll_fn(|cx| pipe.poll_complete(cx)).await
+}
+
+/// Cancels what is in flight and hands each transfer to `take` as it comes out.
+pub async fn drain(pipe: &mut dyn Pipe, mut take: impl FnMut(Transfer)) {
+    pipe.cancel_all();
+    while pipe.in_flight() > 0 {
+        take(complete(pipe).await);
+    }
+}

@@ -1,0 +1,15 @@
+//! USB as the bridge sees it: devices, pipes and transfers, whatever carries them.
+//!
+//! The two traits here are what a backend implements. Nothing in this folder knows of outlets or of files.
+
+pub mod descriptors;
+mod device;
+mod error;
+pub mod standard;
+mod transfer;
+pub mod usbip;
+
+pub use device::{BoxFuture, Pipe, UsbDevice, complete, drain};
+pub use error::{OpenError, TransferError};
+pub use standard::Setup;
+pub use transfer::{IsoPacket, Transfer};

@@ -1,0 +1,60 @@
+//! Hot path. A transfer and its buffer: they move into a backend and move back when it is done.
+
+use super::TransferError;
+
+/// One transfer. The buffer is allocated once and reused for as long as a pump runs.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Bytes to send, or room for what comes. Its length never changes.
+    pub buffer: Box<[u8]>,
+    /// OUT: how many bytes of `buffer` to send. IN: the most to receive; at most `buffer.len()`.
+    pub length: usize,
+    /// How many bytes went over the bus.
+    pub actual: usize,
+    /// How it ended.
+    pub status: Result<(), TransferError>,
+    /// Isochronous only: one entry a packet, else empty.
+    pub packets: Vec<IsoPacket>,
+}
+
+/// One packet of an isochronous transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IsoPacket {
+    /// Where its bytes begin in the buffer, once the transfer is complete for IN.
+    pub offset: usize,
+    /// Bytes to send, or the most to receive.
+    pub length: usize,
+    /// Bytes that went over the bus.
+    pub actual: usize,
+    /// How this packet ended.
+    pub status: Result<(), TransferError>,
+}
+
+impl Transfer {
+    /// A transfer with a zeroed buffer of `size` bytes, ready to receive that many.
+    pub fn new(size: usize) -> Self {
+        Self { buffer: vec![0; size].into_boxed_slice(), length: size, actual: 0, status: Ok(()), packets: Vec::new() }
+    }
+
+    /// An isochronous transfer of `count` packets of `size` bytes each.
+    pub fn isochronous(count: usize, size: usize) -> Self {
+        let packet = |n| IsoPacket { offset: n * size, length: size, actual: 0, status: Ok(()) };
+        Self { packets: (0..count).map(packet).collect(), ..Self::new(count * size) }
+    }
+
+    /// What was received.
+    pub fn received(&self) -> &[u8] {
+        &self.buffer[..self.actual]
+    }
+
+    /// Marks the transfer as ended without a byte moved.
+    pub fn fail(mut self, error: TransferError) -> Self {
+        self.actual = 0;
+        self.status = Err(error);
+        for packet in &mut self.packets {
+            packet.actual = 0;
+            packet.status = Err(error);
+        }
+        self
+    }
+}

@@ -1,0 +1,264 @@
+//! A device imported from a USB/IP server, and its pipes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use usbip_wire::DeviceRecord;
+
+use super::client;
+use super::link::{Command, Link};
+use super::table::PipeId;
+use crate::selector::Remote;
+use crate::usb::descriptors::{self, Descriptors, Endpoint, Speed, TransferType};
+use crate::usb::{BoxFuture, OpenError, Pipe, Setup, Transfer, TransferError, UsbDevice, complete, drain, standard};
+
+/// Imports a device and reads its descriptors.
+///
+/// # Errors
+/// [`OpenError::Unreachable`] when no server answers, [`OpenError::NotFound`] when it does not export the bus id,
+/// [`OpenError::Busy`] when another client has the device, [`OpenError::Protocol`] when server or device talk nonsense.
+pub async fn open(remote: &Remote, busid: &str) -> Result<UsbipDevice, OpenError> {
+    let (stream, record) = client::import(remote, busid).await?;
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let (gone_sender, gone) = watch::channel(None);
+    tokio::spawn(Link::new(stream, record.devid(), receiver).run(gone_sender));
+    let placeholder = Arc::new(placeholder(&record));
+    let mut device = UsbipDevice { commands, next_pipe: AtomicU32::new(1), gone, descriptors: placeholder };
+    device.descriptors = Arc::new(read_descriptors(&device, &record).await?);
+    Ok(device)
+}
+
+/// A device imported from a USB/IP server. Dropping it and its pipes closes the link.
+pub struct UsbipDevice {
+    commands: mpsc::UnboundedSender<Command>,
+    next_pipe: AtomicU32,
+    gone: watch::Receiver<Option<String>>,
+    descriptors: Arc<Descriptors>,
+}
+
+impl UsbipDevice {
+    fn pipe(&self, endpoint: u8, interval: u32) -> UsbipPipe {
+        let id = self.next_pipe.fetch_add(1, Ordering::Relaxed);
+        let (completions, receiver) = mpsc::unbounded_channel();
+        // A link that has ended shows itself at the first submit.
+        let _ = self.commands.send(Command::Open { pipe: id, completions });
+        UsbipPipe {
+            id,
+            endpoint,
+            interval,
+            setup: [0; 8],
+            commands: self.commands.clone(),
+            completions: receiver,
+            in_flight: 0,
+            refused: Vec::new(),
+        }
+    }
+
+    async fn control_transfer(&self, setup: Setup, data: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, TransferError> {
+        let is_in = setup.is_in();
+        let mut pipe = self.pipe(if is_in { 0x80 } else { 0 }, 0);
+        pipe.setup = setup.to_bytes();
+        let mut transfer = Transfer::new(usize::from(setup.length));
+        if !is_in {
+            let n = data.len().min(transfer.length);
+            transfer.buffer[..n].copy_from_slice(&data[..n]);
+        }
+        pipe.submit(transfer);
+        let mut done = match tokio::time::timeout(timeout, complete(&mut pipe)).await {
+            Ok(transfer) => transfer,
+            Err(_) => cancelled_after_timeout(&mut pipe).await,
+        };
+        done.status?;
+        let received = if is_in { done.actual } else { 0 };
+        let mut bytes = std::mem::take(&mut done.buffer).into_vec();
+        bytes.truncate(received);
+        Ok(bytes)
+    }
+}
+
+/// A transfer that ends just as its time is up counts as done.
+async fn cancelled_after_timeout(pipe: &mut UsbipPipe) -> Transfer {
+    let mut last = Transfer::new(0);
+    drain(pipe, |transfer| last = transfer).await;
+    if last.status == Err(TransferError::Cancelled) {
+        last.status = Err(TransferError::Timeout);
+    }
+    last
+}
+
+impl UsbDevice for UsbipDevice {
+    fn descriptors(&self) -> &Arc<Descriptors> {
+        &self.descriptors
+    }
+
+    fn control(&self, setup: Setup, data: Vec<u8>, timeout: Duration) -> BoxFuture<'_, Result<Vec<u8>, TransferError>> {
+        Box::pin(self.control_transfer(setup, data, timeout))
+    }
+
+    fn open_pipe(&self, endpoint: &Endpoint) -> Result<Box<dyn Pipe>, OpenError> {
+        if let Some(reason) = self.gone.borrow().as_ref() {
+            return Err(OpenError::NotFound(reason.clone()));
+        }
+        let interval = match endpoint.transfer_type {
+            TransferType::Isochronous | TransferType::Interrupt => frames(endpoint, self.descriptors.speed),
+            TransferType::Bulk | TransferType::Control => 0,
+        };
+        Ok(Box::new(self.pipe(endpoint.address, interval)))
+    }
+
+    fn set_alt_setting(&self, interface: u8, setting: u8) -> BoxFuture<'_, Result<(), TransferError>> {
+        self.request(standard::set_interface(interface, setting))
+    }
+
+    fn clear_halt(&self, endpoint: u8) -> BoxFuture<'_, Result<(), TransferError>> {
+        self.request(standard::clear_halt(endpoint))
+    }
+
+    fn reset(&self) -> BoxFuture<'_, Result<(), TransferError>> {
+        self.request(standard::port_reset(0))
+    }
+
+    fn gone(&self) -> BoxFuture<'_, String> {
+        let mut gone = self.gone.clone();
+        Box::pin(async move {
+            match gone.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone().unwrap_or_default(),
+                Err(_) => "the link ended".to_owned(),
+            }
+        })
+    }
+}
+
+impl UsbipDevice {
+    fn request(&self, setup: Setup) -> BoxFuture<'_, Result<(), TransferError>> {
+        Box::pin(async move { self.control_transfer(setup, Vec::new(), REQUEST_TIMEOUT).await.map(|_| ()) })
+    }
+}
+
+/// One endpoint of an imported device.
+struct UsbipPipe {
+    id: PipeId,
+    endpoint: u8,
+    interval: u32,
+    setup: [u8; 8],
+    commands: mpsc::UnboundedSender<Command>,
+    completions: mpsc::UnboundedReceiver<Transfer>,
+    in_flight: usize,
+    /// Submitted after the link had ended.
+    refused: Vec<Transfer>,
+}
+
+impl Pipe for UsbipPipe {
+    fn submit(&mut self, transfer: Transfer) {
+        self.in_flight += 1;
+        let command = Command::Submit {
+            pipe: self.id,
+            endpoint: self.endpoint,
+            interval: self.interval,
+            setup: self.setup,
+            transfer,
+        };
+        if let Err(mpsc::error::SendError(Command::Submit { transfer, .. })) = self.commands.send(command) {
+            self.refused.push(transfer.fail(TransferError::Disconnected));
+        }
+    }
+
+    fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Transfer> {
+        match self.completions.poll_recv(cx) {
+            Poll::Ready(Some(transfer)) => {
+                self.in_flight -= 1;
+                Poll::Ready(transfer)
+            }
+            Poll::Pending | Poll::Ready(None) => match self.refused.pop() {
+                Some(transfer) => {
+                    self.in_flight -= 1;
+                    Poll::Ready(transfer)
+                }
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn cancel_all(&mut self) {
+        let _ = self.commands.send(Command::Cancel { pipe: self.id });
+    }
+}
+
+impl Drop for UsbipPipe {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Close { pipe: self.id });
+    }
+}
+
+async fn read_descriptors(device: &UsbipDevice, record: &DeviceRecord) -> Result<Descriptors, OpenError> {
+    let ask = async |setup, what: &str| {
+        let answer = device.control_transfer(setup, Vec::new(), descriptors::DESCRIPTOR_TIMEOUT).await;
+        answer.map_err(|e| match (e, device.gone.borrow().as_ref()) {
+            (_, Some(reason)) => OpenError::Protocol(format!("reading the {what} descriptor failed: {reason}")),
+            (e, None) => OpenError::Protocol(format!("reading the {what} descriptor failed: {e}")),
+        })
+    };
+    let raw = ask(standard::get_device_descriptor(), "device").await?;
+    let index = active_configuration(device, record).await;
+    let configuration = ask(standard::get_configuration_descriptor(index, u16::MAX), "configuration").await?;
+    let mut parsed = Descriptors::parse(&raw, &configuration, speed(record))?;
+    descriptors::read_strings(device, &raw, &mut parsed).await;
+    Ok(parsed)
+}
+
+/// The index of the configuration whose value the server reports as active; 0 where that cannot be found.
+async fn active_configuration(device: &UsbipDevice, record: &DeviceRecord) -> u8 {
+    for index in 0..if record.num_configurations > 1 { record.num_configurations } else { 0 } {
+        let setup = standard::get_configuration_descriptor(index, 9);
+        match device.control_transfer(setup, Vec::new(), descriptors::DESCRIPTOR_TIMEOUT).await {
+            Ok(head) if head.get(5) == Some(&record.configuration_value) => return index,
+            _ => {}
+        }
+    }
+    0
+}
+
+/// The period in frames or microframes, which is how URBs state it.
+fn frames(endpoint: &Endpoint, speed: Speed) -> u32 {
+    match (endpoint.transfer_type, speed) {
+        (TransferType::Interrupt, Speed::Low | Speed::Full | Speed::Unknown) => endpoint.interval.max(1).into(),
+        _ => 1 << (endpoint.interval.clamp(1, 16) - 1),
+    }
+}
+
+fn speed(record: &DeviceRecord) -> Speed {
+    match record.speed {
+        usbip_wire::Speed::Low => Speed::Low,
+        usbip_wire::Speed::Full => Speed::Full,
+        usbip_wire::Speed::High => Speed::High,
+        usbip_wire::Speed::Super => Speed::Super,
+        usbip_wire::Speed::SuperPlus => Speed::SuperPlus,
+        usbip_wire::Speed::Unknown | usbip_wire::Speed::Wireless => Speed::Unknown,
+    }
+}
+
+/// What the server says of the device, until the device itself has been asked.
+fn placeholder(record: &DeviceRecord) -> Descriptors {
+    Descriptors {
+        vendor_id: record.vendor_id,
+        product_id: record.product_id,
+        device_version: record.device_version,
+        class: record.class,
+        speed: speed(record),
+        manufacturer: None,
+        product: None,
+        serial_number: None,
+        configuration_value: record.configuration_value,
+        alt_settings: Vec::new(),
+    }
+}
+
+/// Control requests with no data stage: USB 2.0, 9.2.6.4 gives a device 50 ms, a network may add much to it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,338 @@
+//! Hot path. The peer's replies: bytes in, ended transfers out.
+//!
+//! Payload is read straight into the transfer that waits for it; only what arrives in the same read as a header
+//! passes through the small read-ahead buffer. Every length and count is checked against the transfer before a
+//! byte is stored. It refuses to read: it offers room and is told how much of it was filled.
+//!
+//! ```text
+//!            ┌───────────────────────────────────────────────┐
+//!   header ──┤ IN data ──► payload ──► packet descriptors ───┴──► header
+//!            └ otherwise ────────────────────────────────────────► header
+//! ```
+
+use std::io::{self, IoSliceMut};
+
+use usbip_wire::{HEADER_LEN, Header, ISO_PACKET_LEN, RetSubmit, status};
+
+use super::table::{Entry, Table};
+use crate::usb::TransferError;
+
+/// Reads the stream of replies on one link.
+pub(super) struct Inbound {
+    ahead: Box<[u8; AHEAD]>,
+    start: usize,
+    end: usize,
+    state: State,
+    /// Isochronous packet descriptors as they arrive.
+    packets: Vec<u8>,
+}
+
+enum State {
+    Header,
+    /// `got` of `total` bytes are in the transfer's buffer.
+    Payload {
+        seqnum: u32,
+        got: usize,
+        total: usize,
+    },
+    /// `total` bytes of packet descriptors are due.
+    Packets {
+        seqnum: u32,
+        total: usize,
+    },
+}
+
+impl Inbound {
+    pub(super) fn new() -> Self {
+        Self { ahead: Box::new([0; AHEAD]), start: 0, end: 0, state: State::Header, packets: Vec::new() }
+    }
+
+    /// Lets `read` fill what is wanted next and takes note of how much that was. Call [`Inbound::process`] after it.
+    pub(super) fn fill(
+        &mut self,
+        table: &mut Table,
+        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.ahead.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        let room = &mut self.ahead[self.end..];
+        let payload: &mut [u8] = match self.state {
+            State::Payload { seqnum, got, total } => match table.get_mut(seqnum) {
+                Some(entry) => &mut entry.transfer.buffer[got..total],
+                None => &mut [],
+            },
+            _ => &mut [],
+        };
+        let wanted = payload.len();
+        let n = read(&mut [IoSliceMut::new(payload), IoSliceMut::new(room)])?;
+        if let State::Payload { got, .. } = &mut self.state {
+            *got += n.min(wanted);
+        }
+        self.end += n.saturating_sub(wanted);
+        Ok(n)
+    }
+
+    /// Takes all messages that are complete and hands each ended transfer to `done`.
+    ///
+    /// # Errors
+    /// What the peer did against the protocol, in words. The link is of no use after that.
+    pub(super) fn process(&mut self, table: &mut Table, mut done: impl FnMut(Entry)) -> Result<(), String> {
+        loop {
+            match self.state {
+                State::Header => {
+                    let Some(bytes) = self.take::<HEADER_LEN>() else { return Ok(()) };
+                    match Header::decode(&bytes).map_err(|e| e.to_string())? {
+                        Header::RetSubmit(reply) => self.begin(&reply, table, &mut done)?,
+                        Header::RetUnlink { seqnum, status } => end_unlink(seqnum, status, table, &mut done)?,
+                        Header::Submit(_) | Header::Unlink { .. } => {
+                            return Err("a request came from the server".into());
+                        }
+                    }
+                }
+                State::Payload { seqnum, ref mut got, total } => {
+                    let entry = table.get_mut(seqnum).ok_or("lost track of a transfer")?;
+                    let n = (total - *got).min(self.end - self.start);
+                    entry.transfer.buffer[*got..*got + n].copy_from_slice(&self.ahead[self.start..self.start + n]);
+                    self.start += n;
+                    *got += n;
+                    if *got < total {
+                        return Ok(());
+                    }
+                    self.after_payload(seqnum, table, &mut done);
+                }
+                State::Packets { seqnum, total } => {
+                    let n = (total - self.packets.len()).min(self.end - self.start);
+                    self.packets.extend_from_slice(&self.ahead[self.start..self.start + n]);
+                    self.start += n;
+                    if self.packets.len() < total {
+                        return Ok(());
+                    }
+                    let mut entry = table.remove(seqnum).ok_or("lost track of a transfer")?;
+                    store_packets(&self.packets, &mut entry)?;
+                    self.state = State::Header;
+                    done(entry);
+                }
+            }
+        }
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let bytes = self.ahead[self.start..self.end].first_chunk::<N>().copied()?;
+        self.start += N;
+        Some(bytes)
+    }
+
+    /// Checks a reply against its transfer and says what follows it on the wire.
+    fn begin(&mut self, reply: &RetSubmit, table: &mut Table, done: &mut impl FnMut(Entry)) -> Result<(), String> {
+        let seqnum = reply.seqnum;
+        let entry = table
+            .get_mut(seqnum)
+            .filter(|e| e.sent)
+            .ok_or_else(|| format!("a reply came to request {seqnum}, which was never made"))?;
+        let transfer = &mut entry.transfer;
+        let actual = reply.actual_length as usize;
+        if actual > transfer.length {
+            return Err(format!("a reply claims {actual} bytes where {} were asked for", transfer.length));
+        }
+        let packets = reply.packets.unwrap_or(0) as usize;
+        if packets != transfer.packets.len() {
+            return Err(format!("a reply has {packets} packets where {} were asked for", transfer.packets.len()));
+        }
+        transfer.actual = actual;
+        transfer.status = result_of(reply.status);
+        let payload = if entry.is_in { actual } else { 0 };
+        self.state = State::Payload { seqnum, got: 0, total: payload };
+        if payload == 0 {
+            self.after_payload(seqnum, table, done);
+        }
+        Ok(())
+    }
+
+    fn after_payload(&mut self, seqnum: u32, table: &mut Table, done: &mut impl FnMut(Entry)) {
+        let packets = table.get(seqnum).map_or(0, |e| e.transfer.packets.len());
+        if packets > 0 {
+            self.packets.clear();
+            self.state = State::Packets { seqnum, total: packets * ISO_PACKET_LEN };
+            return;
+        }
+        self.state = State::Header;
+        if let Some(entry) = table.remove(seqnum) {
+            done(entry);
+        }
+    }
+}
+
+/// A cancelled transfer gets no reply of its own; one that had been answered before is no longer in the table.
+fn end_unlink(seqnum: u32, _status: i32, table: &mut Table, done: &mut impl FnMut(Entry)) -> Result<(), String> {
+    let victim = table
+        .take_unlink(seqnum)
+        .ok_or_else(|| format!("an answer came to cancellation {seqnum}, which was never asked for"))?;
+    if let Some(mut entry) = table.remove(victim) {
+        entry.transfer = entry.transfer.fail(TransferError::Cancelled);
+        done(entry);
+    }
+    Ok(())
+}
+
+/// Isochronous data travels without gaps, so offsets are sums of what came before.
+fn store_packets(raw: &[u8], entry: &mut Entry) -> Result<(), String> {
+    let mut offset = 0;
+    for (bytes, packet) in raw.as_chunks::<ISO_PACKET_LEN>().0.iter().zip(&mut entry.transfer.packets) {
+        let wire = usbip_wire::IsoPacket::decode(bytes);
+        let actual = wire.actual_length as usize;
+        if actual > packet.length {
+            return Err(format!("a packet claims {actual} bytes where {} were asked for", packet.length));
+        }
+        packet.actual = actual;
+        packet.status = result_of(wire.status);
+        if entry.is_in {
+            packet.offset = offset;
+            offset += actual;
+        }
+    }
+    if entry.is_in && offset != entry.transfer.actual {
+        return Err(format!("packets of {offset} bytes in all, in a reply of {} bytes", entry.transfer.actual));
+    }
+    Ok(())
+}
+
+/// URB statuses as the kinds of this crate. `-EREMOTEIO` and `-EXDEV` come with data that counts.
+fn result_of(code: i32) -> Result<(), TransferError> {
+    match code {
+        status::OK | status::EREMOTEIO | status::EXDEV => Ok(()),
+        status::EPIPE => Err(TransferError::Stall),
+        status::ENOENT | status::ECONNRESET => Err(TransferError::Cancelled),
+        status::ENODEV | status::ESHUTDOWN => Err(TransferError::Disconnected),
+        status::EOVERFLOW => Err(TransferError::Overflow),
+        status::ETIMEDOUT => Err(TransferError::Timeout),
+        status::EINVAL => Err(TransferError::Invalid),
+        other => Err(TransferError::Io(other.unsigned_abs().min(4095) as i32)),
+    }
+}
+
+/// Room for a few headers with small payloads; the larger it is, the more of a large payload is copied twice.
+const AHEAD: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usb::Transfer;
+    use proptest::prelude::*;
+
+    fn submitted(table: &mut Table, seqnum: u32, transfer: Transfer) {
+        table.insert(seqnum, Entry { transfer, pipe: 1, is_in: true, sent: true, unlinking: false });
+    }
+
+    fn reply(seqnum: u32, actual: u32, packets: Option<u32>) -> Vec<u8> {
+        let ret = RetSubmit { seqnum, status: 0, actual_length: actual, start_frame: 0, packets, error_count: 0 };
+        Header::RetSubmit(ret).encode().to_vec()
+    }
+
+    /// Feeds `bytes` in pieces of at most `chunk`.
+    fn feed(table: &mut Table, mut bytes: &[u8], chunk: usize) -> Result<Vec<Entry>, String> {
+        let mut inbound = Inbound::new();
+        let mut ended = Vec::new();
+        while !bytes.is_empty() {
+            inbound
+                .fill(table, |slices| {
+                    let mut n = 0;
+                    for slice in slices {
+                        let take = slice.len().min(chunk - n).min(bytes.len());
+                        slice[..take].copy_from_slice(&bytes[..take]);
+                        bytes = &bytes[take..];
+                        n += take;
+                    }
+                    Ok(n)
+                })
+                .unwrap();
+            inbound.process(table, |e| ended.push(e))?;
+        }
+        Ok(ended)
+    }
+
+    #[test]
+    fn replies_cut_at_any_byte_arrive_whole_and_in_order() {
+        let payloads: Vec<Vec<u8>> = [0usize, 3, 64, 1500, 5000].iter().map(|&n| vec![n as u8; n]).collect();
+        for chunk in [1, 7, 47, 48, 49, 100, 1023, 1024, 1025, 4096, 100_000] {
+            let mut table = Table::default();
+            let mut wire = Vec::new();
+            for (n, payload) in payloads.iter().enumerate() {
+                submitted(&mut table, n as u32 + 1, Transfer::new(8192));
+                wire.extend(reply(n as u32 + 1, payload.len() as u32, None));
+                wire.extend(payload);
+            }
+            let ended = feed(&mut table, &wire, chunk).unwrap();
+            let got: Vec<&[u8]> = ended.iter().map(|e| e.transfer.received()).collect();
+            assert_eq!(got, payloads, "in pieces of {chunk}");
+        }
+    }
+
+    #[test]
+    fn isochronous_data_without_gaps_is_given_its_offsets() {
+        let mut table = Table::default();
+        submitted(&mut table, 1, Transfer::isochronous(3, 100));
+        let mut wire = reply(1, 130, Some(3));
+        wire.extend([9; 130]);
+        for actual in [100, 0, 30] {
+            wire.extend(usbip_wire::IsoPacket { offset: 0, length: 100, actual_length: actual, status: 0 }.encode());
+        }
+        let ended = feed(&mut table, &wire, 64).unwrap();
+        let offsets: Vec<_> = ended[0].transfer.packets.iter().map(|p| (p.offset, p.actual)).collect();
+        assert_eq!(offsets, [(0, 100), (100, 0), (100, 30)]);
+    }
+
+    #[test]
+    fn lies_of_the_peer_are_named() {
+        let cases: [(Vec<u8>, &str); 4] = [
+            (reply(1, 0x7fff_ffff, None), "claims"),
+            (reply(9, 0, None), "never made"),
+            (reply(1, 0, Some(4)), "packets"),
+            (Header::RetUnlink { seqnum: 5, status: 0 }.encode().to_vec(), "never asked"),
+        ];
+        for (wire, expected) in cases {
+            let mut table = Table::default();
+            submitted(&mut table, 1, Transfer::new(64));
+            let error = feed(&mut table, &wire, 1000).err().unwrap();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_transfer_ends_with_the_answer_to_its_unlink() {
+        let mut table = Table::default();
+        submitted(&mut table, 1, Transfer::new(64));
+        let last = (0..10).map(|_| table.next_seqnum()).last();
+        assert_eq!(last, Some(11));
+        let unlinks = table.unlink_pipe(1);
+        let wire = Header::RetUnlink { seqnum: unlinks[0].0, status: status::ECONNRESET }.encode();
+        let ended = feed(&mut table, &wire, 1000).unwrap();
+        assert_eq!(ended[0].transfer.status, Err(TransferError::Cancelled));
+        assert!(!table.has_unlinks());
+    }
+
+    proptest! {
+        #[test]
+        fn no_stream_of_bytes_makes_it_panic_or_grow(
+            headers in prop::collection::vec((0u32..5, 0u32..6, any::<i32>(), 0u32..200, 0u32..5), 1..12),
+            noise in prop::collection::vec(any::<u8>(), 0..300),
+            chunk in 1usize..300,
+        ) {
+            let mut table = Table::default();
+            for n in 1..4 {
+                submitted(&mut table, n, Transfer::new(100));
+            }
+            submitted(&mut table, 4, Transfer::isochronous(4, 25));
+            let mut wire = Vec::new();
+            for (code, seqnum, status, actual, packets) in headers {
+                let mut bytes = [0u8; HEADER_LEN];
+                for (at, value) in [(0, code), (4, seqnum), (20, status as u32), (24, actual), (32, packets)] {
+                    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+                }
+                wire.extend(bytes);
+                wire.extend(&noise);
+            }
+            let _ = feed(&mut table, &wire, chunk);
+        }
+    }
+}
