@@ -1,7 +1,9 @@
 //! usbpipe: USB pipes and CDC serial as ordinary pipes of the operating system.
 
 pub mod bridge;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod name;
 pub mod outlet;
 pub mod request;

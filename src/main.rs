@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The `usbpipe` program.
+
+fn main() -> std::process::ExitCode {
+    usbpipe::cli::main()
+}

@@ -135,6 +135,41 @@ impl Dir {
         let _ = unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir);
     }
 
+    /// Removes what daemons make in a device's directory; anything else stays.
+    pub fn clear(&self) {
+        for name in self.entries() {
+            let known = name == "device.json" || name.starts_with("ep_") || name.starts_with("serial.");
+            if known {
+                self.remove(&name);
+            }
+        }
+    }
+
+    /// Names of directories in this one that look like a device's: they hold a `device.json`.
+    pub fn device_dirs(&self) -> Vec<String> {
+        let is_device = |name: &String| {
+            let json = format!("{name}/device.json");
+            fstatat(&self.fd, json.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+        };
+        self.entries().into_iter().filter(is_device).collect()
+    }
+
+    /// Opens the file `name` for reading and writing, making it (mode 0640) where it is missing.
+    ///
+    /// # Errors
+    /// [`DirError`], also when the name is taken by a link.
+    pub fn open_file(&self, name: &str) -> Result<std::fs::File, DirError> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        openat(&self.fd, name, flags, Mode::from_bits_truncate(0o640))
+            .map(std::fs::File::from)
+            .map_err(|e| DirError::io(&self.path.join(name), "cannot open", e))
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
+        entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect()
+    }
+
     /// Removes the directory `name` if it is empty.
     pub fn remove_subdir(&self, name: &str) {
         let _ = unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir);

@@ -86,8 +86,8 @@ async fn serve_binary(socket: UnixSeqpacket, limit: usize, answer: AnswerBinary)
     let mut buffer = vec![0; limit + 1];
     loop {
         match socket.recv(&mut buffer).await {
-            Ok(message) if message.len() > 0 => {
-                let reply = answer(buffer[..message.len()].to_vec()).await;
+            Ok(message) if message.bytes_read() > 0 => {
+                let reply = answer(buffer[..message.bytes_read()].to_vec()).await;
                 if socket.send(&reply).await.is_err() {
                     return;
                 }

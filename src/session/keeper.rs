@@ -372,6 +372,8 @@ impl Keeper {
         for entry in self.entries.drain(..) {
             self.dir.remove(&entry);
         }
+        // Also what an earlier daemon left for endpoints that the device no longer has.
+        self.dir.clear();
         self.surroundings.dir.remove_subdir(&self.config.name);
     }
 }

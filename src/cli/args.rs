@@ -1,0 +1,115 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::selector::Selector;
+
+/// Turns USB pipes and CDC serial into ordinary pipes: FIFOs and sockets that any program can read and write.
+#[derive(Debug, Parser)]
+#[command(name = "usbpipe", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// Run directory, where the outlets stand [default: $USBPIPE_DIR, /run/usbpipe for root, $XDG_RUNTIME_DIR/usbpipe]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+
+    /// Configuration file [default: usbpipe.toml here, in $XDG_CONFIG_HOME/usbpipe/, in /etc/usbpipe/]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Say more on stderr; twice for still more. RUST_LOG works too
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show devices, their endpoints, and where they are bridged
+    List(ListArgs),
+    /// Run the daemon in the foreground, as the configuration says
+    Run,
+    /// Run the daemon for these devices alone, without a configuration
+    Bridge {
+        /// Devices: usbip://HOST[:PORT]/BUSID
+        #[arg(required = true, value_name = "SELECTOR")]
+        selectors: Vec<Selector>,
+    },
+    /// Make one request of a device's control pipe
+    #[command(after_help = CONTROL_HELP)]
+    Control {
+        /// Name in the daemon, or without a daemon a selector such as usbip://HOST/BUSID
+        device: String,
+        /// in, out, setup, descriptor, clear-halt, alt, reset or status, with its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        request: Vec<String>,
+    },
+    /// Make one request of a serial line
+    #[command(after_help = SERIAL_HELP)]
+    Serial {
+        /// Name in the daemon, or without a daemon a selector such as usbip://HOST/BUSID
+        device: String,
+        /// baud, mode, dtr, rts, break, reset, touch, lines, release or reclaim, with its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        request: Vec<String>,
+    },
+    /// Show state and counters of every pipe
+    Status {
+        /// As one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show attach, detach, loss, stall and error as they happen, one JSON object a line
+    Events,
+    /// Run simulated devices and the daemon in one process: no hardware, no root
+    Demo,
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check the configuration without running anything
+    Check,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// As one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Show what the USB/IP server at HOST[:PORT] exports, too
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(super) remote: Option<String>,
+}
+
+const AFTER_HELP: &str = "\
+Try it without hardware: usbpipe demo
+
+Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.";
+
+const CONTROL_HELP: &str = "\
+Requests (numbers decimal, or hex with 0x; the answer is `ok [HEX]` or `error NAME TEXT`):
+  in  <bmRequestType> <bRequest> <wValue> <wIndex> <wLength>
+  out <bmRequestType> <bRequest> <wValue> <wIndex> [<hex data>]
+  setup <8 bytes of hex> [<hex data>]
+  descriptor device | config [n] | string <n>
+  clear-halt <endpoint>      alt <interface> <setting>      reset      status";
+
+const SERIAL_HELP: &str = "\
+Requests:
+  baud N      mode 8N1      lines      break MS
+  dtr on|off|pulse MS      rts on|off|pulse MS
+  reset [arduino|wiring|esp]      touch      release      reclaim";

@@ -1,0 +1,80 @@
+//! `control` and `serial`: one request, one answer line on stdout.
+//!
+//! A running daemon that has the device is asked; otherwise a selector is opened for the one request.
+
+use std::path::{Path, PathBuf};
+
+use super::{FAILED, Failure, Outcome, run, run_dir};
+use crate::daemon::{Client, ClientError, Daemon, Reply, Request};
+use crate::request::{Answer, ControlRequest, RequestError};
+use crate::selector::Selector;
+use crate::session::{execute, locate};
+
+/// `usbpipe control DEVICE REQUEST…`.
+pub(super) async fn control(dir: Option<PathBuf>, device: String, request: String) -> Outcome {
+    if let Some(selector) = selector(&device) {
+        let config = run::device_of(selector, &[])?;
+        let answer = match ControlRequest::parse(&request) {
+            Ok(request) => {
+                let found = locate(&config).await.map_err(Failure::run_time)?;
+                execute(&*found.device, &request, config.timeout).await
+            }
+            Err(error) => error.into(),
+        };
+        return show(&answer.to_string());
+    }
+    let reply = ask_daemon(&run_dir(dir)?, Request::Control { device, request }).await?;
+    show(&reply)
+}
+
+/// `usbpipe serial DEVICE REQUEST…`.
+pub(super) async fn serial(dir: Option<PathBuf>, device: String, request: String) -> Outcome {
+    if let Some(selector) = selector(&device) {
+        return show(&serial_alone(selector, request).await?);
+    }
+    let reply = ask_daemon(&run_dir(dir)?, Request::Serial { device, request }).await?;
+    show(&reply)
+}
+
+/// Without a daemon: one is run in a directory of its own for as long as the request takes.
+async fn serial_alone(selector: Selector, request: String) -> Result<String, Failure> {
+    let config = run::device_of(selector, &[])?;
+    let found = locate(&config).await.map_err(Failure::run_time)?;
+    drop(found);
+    let dir = std::env::temp_dir().join(format!("usbpipe-serial-{}", std::process::id()));
+    let name = config.name.clone();
+    let daemon = Daemon::start(&dir, vec![config]).await.map_err(Failure::run_time)?;
+    let answer = loop {
+        let reply = ask_daemon(&dir, Request::Serial { device: name.clone(), request: request.clone() }).await;
+        if daemon.status().iter().all(|d| d.state == "attached") || reply.is_err() {
+            break reply;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    daemon.end().await;
+    answer
+}
+
+/// Names of devices never hold a colon or a slash, selectors always do; a bare port such as 1-1.4 may be either.
+fn selector(device: &str) -> Option<Selector> {
+    if device.contains([':', '/']) { device.parse().ok() } else { None }
+}
+
+async fn ask_daemon(dir: &Path, request: Request) -> Result<String, Failure> {
+    let mut client = Client::connect(dir).await.map_err(Failure::run_time)?;
+    match client.ask(&request).await {
+        Ok(Reply::Answer(answer)) => Ok(answer),
+        Ok(other) => Err(Failure::run_time(format!("the daemon answered with something else: {other:?}"))),
+        Err(ClientError::Refused(problem)) => Err(Failure::run_time(problem)),
+        Err(other) => Err(Failure::run_time(other)),
+    }
+}
+
+fn show(answer: &str) -> Outcome {
+    super::status::print_line(answer)?;
+    match answer.parse::<Answer>() {
+        Ok(Answer::Ok(_)) => Ok(0),
+        Ok(Answer::Error { .. }) => Ok(FAILED),
+        Err(RequestError { text, .. }) => Err(Failure::run_time(format!("the answer makes no sense: {text}"))),
+    }
+}

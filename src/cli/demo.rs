@@ -1,0 +1,131 @@
+//! `demo`: simulated devices and the daemon in one process.
+//!
+//! The devices sit behind a USB/IP server on a loopback port, on a thread of their own, so that the daemon does here
+//! just what it does with a server elsewhere.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use firmware_mock::{DeviceKind, Mock};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::run::{Received, Signals};
+use super::status::print_line;
+use super::{Failure, Outcome, run_dir};
+use crate::config::DeviceConfig;
+use crate::daemon::Daemon;
+use crate::selector::Remote;
+
+/// `usbpipe demo`.
+pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
+    let dir = run_dir(dir)?;
+    let mut signals = Signals::new()?;
+    let mock = Mock::new(&DeviceKind::ALL);
+    let busids = mock.busids();
+    let listener = bind()?;
+    let port = listener.local_addr().map_err(Failure::run_time)?.port();
+    let configs = busids.into_iter().map(|(name, busid)| device(&name, busid, port)).collect();
+    // The daemon makes the run dir, so it comes first; it waits for the devices.
+    let daemon = Daemon::start(&dir, configs).await.map_err(Failure::run_time)?;
+    let devices = match Devices::start(mock, listener, &dir.join("mock.sock")) {
+        Ok(devices) => devices,
+        Err(e) => {
+            daemon.end().await;
+            return Err(Failure::run_time(format!("the simulated devices cannot start: {e}")));
+        }
+    };
+    let ready = tokio::select! {
+        ((), ()) = async { tokio::join!(all_attached(&daemon), tokio::time::sleep(BOOT)) } => true,
+        () = tokio::time::sleep(PATIENCE) => false,
+        _ = signals.next() => false,
+    };
+    let outcome = if ready {
+        print_line(&introduction(&dir))?;
+        while !matches!(signals.next().await, Received::End) {}
+        signals.or_at_once(daemon.end()).await
+    } else {
+        daemon.end().await;
+        Err(Failure::run_time("the simulated devices did not appear; run it again with -v to see why"))
+    };
+    devices.end();
+    // The run dir could not be removed while mock.sock stood in it.
+    let _ = std::fs::remove_dir(&dir);
+    outcome
+}
+
+fn device(name: &str, busid: String, port: u16) -> DeviceConfig {
+    let remote = Remote { host: "127.0.0.1".to_owned(), port, busid: Some(busid) };
+    DeviceConfig { remote: Some(remote), ..DeviceConfig::new(name) }
+}
+
+fn bind() -> Result<std::net::TcpListener, Failure> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|e: io::Error| Failure::run_time(format!("no loopback port for the simulated devices: {e}")))
+}
+
+async fn all_attached(daemon: &Daemon) {
+    while daemon.status().iter().any(|d| d.state != "attached") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The simulated devices on their thread.
+struct Devices {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Devices {
+    fn start(mock: Mock, listener: std::net::TcpListener, control: &Path) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let listener = TcpListener::from_std(listener)?;
+        let (control, guard) = firmware_mock::os::bind_control(control)?;
+        drop(entered);
+        let thread = std::thread::Builder::new().name("devices".to_owned()).spawn(move || {
+            let _guard = guard;
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            if let Err(e) = runtime.block_on(mock.serve(listener, Some(control), shutdown)) {
+                tracing::error!("the simulated devices ended: {e}");
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn end(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// Each command works exactly as printed.
+fn introduction(dir: &Path) -> String {
+    let d = dir.display();
+    let program = std::env::current_exe().map_or_else(|_| "usbpipe".to_owned(), |p| p.display().to_string());
+    format!(
+        "Simulated USB devices are bridged in {d}. Try, in another shell:
+
+  exec 3<{d}/uno/serial.rx; echo 'PING 1' >{d}/uno/serial.tx; head -n1 <&3     # a simulated Arduino answers
+  head -c 1000000 {d}/zero/ep_81 | wc -c                                       # a bulk endpoint, at full speed
+  head -c 80 {d}/knob/ep_81 | od -An -v -tx1 -w8                                # reports of an interrupt endpoint
+  head -c 192000 {d}/tone/ep_83 >tone.s16                                      # one second of isochronous sound
+  {program} --dir {d} control regs 'out 0x40 1 0 0 cafe'                       # the control pipe
+  {program} --dir {d} status                                                   # what has moved so far
+
+Ctrl-C ends it and leaves nothing behind."
+    )
+}
+
+/// The boards boot for 100 ms and greet whoever listens then; after this they only answer.
+const BOOT: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(15);

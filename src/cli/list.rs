@@ -1,0 +1,109 @@
+//! `list`: what is there, and where it is bridged.
+
+use std::path::PathBuf;
+
+use nusb::MaybeFuture;
+use serde::Serialize;
+
+use super::args::ListArgs;
+use super::status::{ask, headline, print_line};
+use super::{Failure, Outcome, run_dir};
+use crate::selector::Remote;
+use crate::session::DeviceStatus;
+use crate::usb::usbip::{self, Exported};
+
+#[derive(Serialize)]
+struct Listing {
+    /// Devices of the running daemon.
+    bridged: Vec<DeviceStatus>,
+    /// Devices on this machine's own USB.
+    local: Vec<Local>,
+    /// Devices that the USB/IP server exports.
+    remote: Vec<RemoteDevice>,
+}
+
+#[derive(Serialize)]
+struct Local {
+    id: String,
+    port: String,
+    product: Option<String>,
+    serial: Option<String>,
+    speed: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RemoteDevice {
+    id: String,
+    selector: String,
+    interfaces: Vec<String>,
+}
+
+/// `usbpipe list`.
+pub(super) async fn list(dir: Option<PathBuf>, args: ListArgs) -> Outcome {
+    let remote = match &args.remote {
+        None => Vec::new(),
+        Some(text) => {
+            let remote: Remote = format!("usbip://{text}").parse().map_err(Failure::usage)?;
+            let exported = usbip::list(&remote).await.map_err(Failure::run_time)?;
+            exported.iter().map(|e| remote_device(e, &remote)).collect()
+        }
+    };
+    // Without a daemon nothing is bridged, which is no error here.
+    let bridged = ask(&run_dir(dir)?).await.unwrap_or_default();
+    let listing = Listing { bridged, local: local(), remote };
+    if args.json {
+        let text = serde_json::to_string_pretty(&listing).map_err(Failure::run_time)?;
+        return print_line(&text).map(|()| 0);
+    }
+    show(&listing)
+}
+
+fn show(listing: &Listing) -> Outcome {
+    for device in &listing.bridged {
+        print_line(&headline(device))?;
+        for pipe in &device.pipes {
+            let kind = pipe.transfer_type.as_deref().unwrap_or("-");
+            let size = pipe.max_packet_size.map_or_else(String::new, |n| format!("{n} bytes a packet"));
+            let (endpoint, direction, path) = (&pipe.endpoint, &pipe.direction, &pipe.path);
+            print_line(&format!("  {endpoint} {direction:<3} {kind:<11} {size:<24} {path}"))?;
+        }
+    }
+    for d in &listing.local {
+        let words = [Some(d.port.clone()), Some(d.id.clone()), d.product.clone(), d.serial.clone(), d.speed.clone()];
+        print_line(&words.into_iter().flatten().collect::<Vec<_>>().join("  "))?;
+    }
+    for d in &listing.remote {
+        print_line(&format!("{}  {}  {}", d.selector, d.id, d.interfaces.join(" ")))?;
+    }
+    if listing.bridged.is_empty() && listing.local.is_empty() && listing.remote.is_empty() {
+        eprintln!("usbpipe: no daemon runs here and no USB device is attached; try `usbpipe demo`");
+    }
+    Ok(0)
+}
+
+/// What this machine's own USB has; a machine without USB has nothing.
+fn local() -> Vec<Local> {
+    let Ok(devices) = nusb::list_devices().wait() else { return Vec::new() };
+    devices
+        .map(|d| {
+            let ports: Vec<String> = d.port_chain().iter().map(u8::to_string).collect();
+            Local {
+                id: format!("{:04x}:{:04x}", d.vendor_id(), d.product_id()),
+                port: format!("{}-{}", d.bus_id(), ports.join(".")),
+                product: d.product_string().map(str::to_owned),
+                serial: d.serial_number().map(str::to_owned),
+                speed: d.speed().map(|s| format!("{s:?}").to_lowercase()),
+            }
+        })
+        .collect()
+}
+
+fn remote_device(exported: &Exported, remote: &Remote) -> RemoteDevice {
+    let d = &exported.device;
+    let class = |i: &usbip_wire::InterfaceRecord| format!("{:02x}/{:02x}/{:02x}", i.class, i.subclass, i.protocol);
+    RemoteDevice {
+        id: format!("{:04x}:{:04x}", d.vendor_id, d.product_id),
+        selector: Remote { busid: Some(d.busid.clone()), ..remote.clone() }.to_string(),
+        interfaces: exported.interfaces.iter().map(class).collect(),
+    }
+}

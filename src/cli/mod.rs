@@ -1,0 +1,115 @@
+//! The command line: what was typed, what it means, and what a person reads when it fails.
+//!
+//! Each command is a file of its own. Data goes to stdout, everything else to stderr.
+
+mod args;
+mod ask;
+mod check;
+mod demo;
+mod list;
+mod logging;
+mod run;
+mod status;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::daemon::default_run_dir;
+use args::{Args, Command, ConfigCommand};
+
+/// Runs the program and gives its exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            let code = if e.use_stderr() { USAGE } else { 0 };
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    logging::start(args.verbose, default_level(&args.command));
+    match dispatch(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("usbpipe: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// What ends a command without success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// Failed at run time.
+    fn run_time(message: impl Display) -> Self {
+        Self { code: FAILED, message: message.to_string() }
+    }
+
+    /// Wrong usage or configuration.
+    fn usage(message: impl Display) -> Self {
+        Self { code: USAGE, message: message.to_string() }
+    }
+}
+
+type Outcome = Result<u8, Failure>;
+
+fn dispatch(args: Args) -> Outcome {
+    let Args { dir, config, command, .. } = args;
+    match command {
+        Command::List(list) => with_runtime(list::list(dir, list)),
+        Command::Run => with_runtime(run::run(dir, config)),
+        Command::Bridge { selectors } => with_runtime(run::bridge(dir, selectors)),
+        Command::Control { device, request } => with_runtime(ask::control(dir, device, request.join(" "))),
+        Command::Serial { device, request } => with_runtime(ask::serial(dir, device, request.join(" "))),
+        Command::Status { json } => with_runtime(status::status(dir, json)),
+        Command::Events => with_runtime(status::events(dir)),
+        Command::Demo => with_runtime(demo::demo(dir)),
+        Command::Config(ConfigCommand::Check) => check::check(config),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "usbpipe", &mut std::io::stdout());
+            Ok(0)
+        }
+        Command::Man => {
+            let man = clap_mangen::Man::new(Args::command());
+            man.render(&mut std::io::stdout()).map_err(|e| Failure::run_time(format!("writing failed: {e}")))?;
+            Ok(0)
+        }
+    }
+}
+
+/// One thread is enough: everything waits for files and sockets.
+fn with_runtime(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::run_time(format!("cannot start: {e}")))?;
+    let outcome = runtime.block_on(work);
+    // Threads that look through /proc may still be busy; nobody waits for them.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn run_dir(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(dir) => Ok(dir),
+        None => default_run_dir().map_err(Failure::usage),
+    }
+}
+
+fn default_level(command: &Command) -> &'static str {
+    match command {
+        Command::Run | Command::Bridge { .. } => "info",
+        _ => "warn",
+    }
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;

@@ -1,0 +1,92 @@
+//! `status` and `events`: what a daemon knows, once and as it happens.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::{Failure, Outcome, run_dir};
+use crate::daemon::{Client, Reply, Request};
+use crate::session::{DeviceStatus, PipeStatus};
+
+/// `usbpipe status`.
+pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
+    let devices = ask(&run_dir(dir)?).await?;
+    if json {
+        let text = serde_json::to_string_pretty(&devices).map_err(Failure::run_time)?;
+        return print_line(&text).map(|()| 0);
+    }
+    for device in &devices {
+        print_line(&headline(device))?;
+        for pipe in &device.pipes {
+            print_line(&format!("  {}", pipe_line(pipe)))?;
+        }
+    }
+    Ok(0)
+}
+
+/// `usbpipe events`.
+pub(super) async fn events(dir: Option<PathBuf>) -> Outcome {
+    let mut client = Client::connect(&run_dir(dir)?).await.map_err(Failure::run_time)?;
+    client.ask(&Request::Events).await.map_err(Failure::run_time)?;
+    while let Some(line) = client.next_line().await.map_err(Failure::run_time)? {
+        print_line(line.trim_end())?;
+    }
+    Ok(0)
+}
+
+/// The state of all devices of the daemon in this run dir.
+pub(super) async fn ask(dir: &std::path::Path) -> Result<Vec<DeviceStatus>, Failure> {
+    let mut client = Client::connect(dir).await.map_err(Failure::run_time)?;
+    match client.ask(&Request::Status).await.map_err(Failure::run_time)? {
+        Reply::Ok(devices) => Ok(devices),
+        other => Err(Failure::run_time(format!("the daemon answered with something else: {other:?}"))),
+    }
+}
+
+/// One line on stdout. A reader that has gone ends the program quietly, as it would end `cat`.
+pub(super) fn print_line(line: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.map_err(|e| Failure::run_time(format!("writing to stdout failed: {e}"))),
+    }
+}
+
+pub(super) fn headline(device: &DeviceStatus) -> String {
+    let mut words = vec![device.name.clone(), device.state.clone()];
+    words.extend(device.id.clone());
+    words.extend(device.product.as_ref().map(|p| format!("{p:?}")));
+    words.extend(device.serial.as_ref().map(|s| format!("serial {s:?}")));
+    words.extend(device.speed.as_ref().map(|s| format!("{s} speed")));
+    words.extend(device.place.clone());
+    if device.sessions > 1 {
+        words.push(format!("{} sessions", device.sessions));
+    }
+    if device.state != "attached" {
+        words.extend(device.reason.as_ref().map(|r| format!("({r})")));
+    }
+    words.join("  ")
+}
+
+fn pipe_line(pipe: &PipeStatus) -> String {
+    let c = &pipe.counters;
+    let mut words = vec![
+        format!("{:<10}", pipe.outlet),
+        format!("{} {:<3}", pipe.endpoint, pipe.direction),
+        format!("{:<11}", pipe.transfer_type.as_deref().unwrap_or("-")),
+        if c.open { "open  " } else { "closed" }.to_owned(),
+        format!("bytes={}", c.bytes),
+        format!("transfers={}", c.transfers),
+    ];
+    let rare = [
+        ("packets", c.packets),
+        ("lost_packets", c.lost_packets),
+        ("lost_bytes", c.lost_bytes),
+        ("discarded_bytes", c.discarded_bytes),
+        ("stalls", c.stalls),
+        ("errors", c.errors),
+        ("underruns", c.underruns),
+        ("bad_messages", c.bad_messages),
+    ];
+    words.extend(rare.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")));
+    words.join(" ")
+}

@@ -1,0 +1,94 @@
+//! The daemon's side of `admin.sock`.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Devices;
+use super::protocol::{MAX_REQUEST, Reply, Request};
+use crate::session::{Events, TextLine, TextReader};
+
+/// Serves clients until it is aborted.
+pub(super) async fn serve(listener: UnixListener, devices: Devices, events: Events) {
+    let mut clients = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(clients.spawn(client(stream, devices.clone(), events.clone()))),
+                // Descriptors have run out: those that are here go on.
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            },
+            Some(_) = clients.join_next() => {}
+        }
+    }
+}
+
+async fn client(stream: UnixStream, devices: Devices, events: Events) {
+    let (source, mut out) = stream.into_split();
+    let mut lines = TextReader::new(source, MAX_REQUEST);
+    while let Some(line) = lines.next().await {
+        let reply = match parse(line) {
+            Ok(Request::Events) => return tell_events(lines, out, events).await,
+            Ok(request) => carry_out(request, &devices).await,
+            Err(problem) => Reply::Error(problem),
+        };
+        if send(&mut out, &reply).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn parse(line: TextLine) -> Result<Request, String> {
+    match line {
+        TextLine::TooLong => Err(format!("a request has at most {MAX_REQUEST} bytes")),
+        TextLine::Text(text) => serde_json::from_str(&text).map_err(|e| format!("not a request: {e}")),
+    }
+}
+
+async fn carry_out(request: Request, devices: &Devices) -> Reply {
+    let answer = match request {
+        Request::Status => return Reply::Ok(devices.status()),
+        Request::Events => return Reply::Error("events were asked for in a place where they cannot be".into()),
+        Request::Control { device, request } => match devices.with(&device, |d| d.control(request)) {
+            Ok(work) => Ok(work.await),
+            Err(e) => Err(e),
+        },
+        Request::Serial { device, request } => match devices.with(&device, |d| d.serial(request)) {
+            Ok(work) => Ok(work.await),
+            Err(e) => Err(e),
+        },
+    };
+    answer.map_or_else(Reply::Error, |answer| Reply::Answer(answer.to_string()))
+}
+
+/// One JSON line an event, until the client leaves. A client that is too slow is told how many it missed.
+async fn tell_events(mut lines: TextReader<OwnedReadHalf>, mut out: OwnedWriteHalf, events: Events) {
+    let mut listener = events.listen();
+    if send(&mut out, &Reply::Ok(Vec::new())).await.is_err() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            event = listener.recv() => {
+                let sent = match event {
+                    Ok(event) => send(&mut out, &*event).await,
+                    Err(RecvError::Lagged(n)) => send(&mut out, &Reply::Error(format!("{n} events were missed"))).await,
+                    Err(RecvError::Closed) => return,
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+            line = lines.next() => if line.is_none() { return },
+        }
+    }
+}
+
+async fn send(out: &mut OwnedWriteHalf, value: &impl serde::Serialize) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    out.write_all(&line).await
+}

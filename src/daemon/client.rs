@@ -1,0 +1,96 @@
+//! The commands' side of `admin.sock`.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use super::protocol::{Reply, Request};
+use super::run_dir::ADMIN;
+
+/// A connection to a daemon.
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    path: PathBuf,
+}
+
+/// Why a daemon could not be asked.
+#[derive(Debug)]
+pub enum ClientError {
+    /// No daemon answers there.
+    NoDaemon(PathBuf, io::Error),
+    /// The connection failed, or the daemon said something that is no reply.
+    Broken(PathBuf, io::Error),
+    /// The daemon could not do it.
+    Refused(String),
+}
+
+impl Client {
+    /// Connects to the daemon of this run dir.
+    ///
+    /// # Errors
+    /// [`ClientError::NoDaemon`].
+    pub async fn connect(run_dir: &Path) -> Result<Self, ClientError> {
+        let path = run_dir.join(ADMIN);
+        match UnixStream::connect(&path).await {
+            Ok(stream) => Ok(Self { stream: BufReader::new(stream), path }),
+            Err(e) => Err(ClientError::NoDaemon(run_dir.to_owned(), e)),
+        }
+    }
+
+    /// Makes one request.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`] or [`ClientError::Refused`].
+    pub async fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        let broken = |e| ClientError::Broken(self.path.clone(), e);
+        let mut line = serde_json::to_vec(request).map_err(|e| broken(e.into()))?;
+        line.push(b'\n');
+        self.stream.write_all(&line).await.map_err(broken)?;
+        let Some(line) = self.next_line().await? else {
+            return Err(ClientError::Broken(self.path.clone(), io::ErrorKind::UnexpectedEof.into()));
+        };
+        match serde_json::from_str(&line) {
+            Ok(Reply::Error(problem)) => Err(ClientError::Refused(problem)),
+            Ok(reply) => Ok(reply),
+            Err(e) => Err(ClientError::Broken(self.path.clone(), e.into())),
+        }
+    }
+
+    /// The next line that the daemon sends by itself; `None` when it has ended.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`].
+    pub async fn next_line(&mut self) -> Result<Option<String>, ClientError> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line).await {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(line)),
+            Err(e) => Err(ClientError::Broken(self.path.clone(), e)),
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDaemon(dir, cause) if cause.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "you may not talk to the daemon in {}: {cause}; join the group that owns admin.sock there",
+                dir.display()
+            ),
+            Self::NoDaemon(dir, cause) => write!(
+                f,
+                "no daemon runs in {} ({cause}); start one with `usbpipe run` or `usbpipe demo`, or say where it is \
+                 with --dir",
+                dir.display()
+            ),
+            Self::Broken(path, cause) => write!(f, "talking to the daemon at {} failed: {cause}", path.display()),
+            Self::Refused(problem) => f.write_str(problem),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}

@@ -1,0 +1,123 @@
+//! The daemon: one run dir, the devices in it, and the socket where commands talk to it.
+//!
+//! It starts and ends keepers; what happens to a device is theirs.
+
+mod admin;
+mod client;
+mod protocol;
+mod run_dir;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinHandle;
+
+pub use client::{Client, ClientError};
+pub use protocol::{Reply, Request};
+pub use run_dir::default_run_dir;
+
+use crate::config::DeviceConfig;
+use crate::outlet::{DirError, Watcher};
+use crate::session::{DeviceStatus, Events, Handle, Keeper, Surroundings};
+use run_dir::RunDir;
+
+/// A running daemon.
+pub struct Daemon {
+    run_dir: RunDir,
+    surroundings: Surroundings,
+    devices: Devices,
+    admin: JoinHandle<()>,
+}
+
+/// The keepers by device name.
+#[derive(Clone, Default)]
+pub(crate) struct Devices(Arc<Mutex<BTreeMap<String, Handle>>>);
+
+impl Daemon {
+    /// Takes the run dir at `path` and starts a keeper for each device.
+    ///
+    /// # Errors
+    /// [`DirError`] when another daemon has the run dir, or something in it cannot be made.
+    pub async fn start(path: &Path, configs: Vec<DeviceConfig>) -> Result<Self, DirError> {
+        let run_dir = RunDir::take(path)?;
+        let names: Vec<&str> = configs.iter().map(|c| c.name.as_str()).collect();
+        run_dir.clear_leftovers(&names);
+        let watcher = Watcher::new().map_err(|e| DirError::from_io(path, "cannot watch FIFOs (inotify)", e))?;
+        let surroundings = Surroundings { dir: run_dir.dir(), watcher, events: Events::default() };
+        let devices = Devices::default();
+        let listener = run_dir.bind_admin()?;
+        let admin = tokio::spawn(admin::serve(listener, devices.clone(), surroundings.events.clone()));
+        let mut daemon = Self { run_dir, surroundings, devices, admin };
+        for config in configs {
+            if let Err(error) = daemon.start_device(config) {
+                daemon.end().await;
+                return Err(error);
+            }
+        }
+        Ok(daemon)
+    }
+
+    fn start_device(&mut self, config: DeviceConfig) -> Result<(), DirError> {
+        let handle = Keeper::start(config, self.surroundings.clone())?;
+        self.devices.lock().insert(handle.name().to_owned(), handle);
+        Ok(())
+    }
+
+    /// Changes to another set of devices: unchanged ones are left alone, others are ended and started.
+    ///
+    /// # Errors
+    /// The problems of those that could not be started; all others run.
+    pub async fn reload(&mut self, configs: Vec<DeviceConfig>) -> Vec<DirError> {
+        let keep = |handle: &Handle| configs.contains(handle.config());
+        let ended: Vec<Handle> = {
+            let mut devices = self.devices.lock();
+            let names: Vec<String> = devices.iter().filter(|(_, h)| !keep(h)).map(|(n, _)| n.clone()).collect();
+            names.iter().filter_map(|name| devices.remove(name)).collect()
+        };
+        for handle in ended {
+            handle.end().await;
+        }
+        let missing: Vec<DeviceConfig> =
+            configs.into_iter().filter(|c| !self.devices.lock().contains_key(&c.name)).collect();
+        missing.into_iter().filter_map(|config| self.start_device(config).err()).collect()
+    }
+
+    /// The state of all devices.
+    pub fn status(&self) -> Vec<DeviceStatus> {
+        self.devices.status()
+    }
+
+    /// Ends in order: flushes what was written, removes what was made.
+    pub async fn end(self) {
+        let handles = std::mem::take(&mut *self.devices.lock());
+        let ending: Vec<_> = handles.into_values().map(|handle| tokio::spawn(handle.end())).collect();
+        for end in ending {
+            let _ = end.await;
+        }
+        self.admin.abort();
+        let _ = self.admin.await;
+        self.run_dir.remove();
+    }
+}
+
+impl Devices {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> Vec<DeviceStatus> {
+        self.lock().values().map(Handle::status).collect()
+    }
+
+    /// Does something with the device of this name; the error names those that are there.
+    fn with<T>(&self, name: &str, f: impl FnOnce(&Handle) -> T) -> Result<T, String> {
+        let devices = self.lock();
+        devices.get(name).map(f).ok_or_else(|| {
+            let names: Vec<&str> = devices.keys().map(String::as_str).collect();
+            let there =
+                if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
+            format!("this daemon has no device {name:?}; {there}")
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! What commands and daemon say to each other on `admin.sock`: one JSON object a line, each way.
+//!
+//! `{"cmd":"status"}` is answered by `{"ok":[…]}`, anything that fails by `{"error":"…"}`; after `{"cmd":"events"}`
+//! events follow, one a line, until the client leaves.
+
+use serde::{Deserialize, Serialize};
+
+use crate::session::DeviceStatus;
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// State and counters of all devices.
+    Status,
+    /// Events as they happen.
+    Events,
+    /// One request of the control pipe.
+    Control {
+        /// The device's name.
+        device: String,
+        /// The request as text.
+        request: String,
+    },
+    /// One request of a serial line.
+    Serial {
+        /// The device's name.
+        device: String,
+        /// The request as text.
+        request: String,
+    },
+}
+
+/// One reply.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Ok(Vec<DeviceStatus>),
+    /// To [`Request::Control`] and [`Request::Serial`]: the answer line.
+    Answer(String),
+    /// The request could not be carried out.
+    Error(String),
+}
+
+/// The longest line in bytes that the daemon reads.
+pub(super) const MAX_REQUEST: usize = 512 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_request_reads_as_documented() {
+        let request: Request = serde_json::from_str(r#"{"cmd":"control","device":"regs","request":"status"}"#).unwrap();
+        assert_eq!(request, Request::Control { device: "regs".into(), request: "status".into() });
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_the_reader_panic(line in ".{0,200}") {
+            let _ = serde_json::from_str::<Request>(&line);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The set-up of the black-box tests: simulated devices, the real program, and the far ends of both.
+//!
+//! Everything is waited for; nothing sleeps to make a test pass.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{JoinHandle, spawn};
+use std::time::{Duration, Instant};
+
+use firmware_mock::{DeviceKind, Mock};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take that takes no time on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Simulated devices behind a USB/IP server on a loopback port, on a thread of this process.
+pub struct Bus {
+    pub port: u16,
+    pub busids: Vec<(String, String)>,
+    control: PathBuf,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _dir: TempDir,
+}
+
+impl Bus {
+    /// Plugs in these devices.
+    pub fn with(kinds: &[DeviceKind]) -> Self {
+        Self::on_port(kinds, 0)
+    }
+
+    /// The same on a given port, as a server that was restarted.
+    pub fn on_port(kinds: &[DeviceKind], port: u16) -> Self {
+        let dir = TempDir::new().unwrap();
+        let control = dir.path().join("mock.sock");
+        let mock = Mock::new(kinds);
+        let busids = mock.busids();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (ready, is_ready) = channel();
+        let path = control.clone();
+        let thread = spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let (control, _guard) = firmware_mock::os::bind_control(&path).unwrap();
+                ready.send(()).unwrap();
+                mock.serve(listener, Some(control), async { drop(stopped.await) }).await.unwrap();
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { port, busids, control, stop: Some(stop), thread: Some(thread), _dir: dir }
+    }
+
+    /// Sends a fault command, such as `unplug zero 100`, and expects `ok`.
+    pub fn command(&self, line: &str) {
+        let mut stream = UnixStream::connect(&self.control).unwrap();
+        writeln!(stream, "{line}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        assert_eq!(answer, "ok\n", "to {line:?}");
+    }
+
+    /// The bus id of the device with this name.
+    pub fn busid(&self, name: &str) -> &str {
+        &self.busids.iter().find(|(n, _)| n == name).unwrap().1
+    }
+
+    /// `remote = "…"` for the configuration of the device with this name.
+    pub fn remote(&self, name: &str) -> String {
+        format!("remote = \"usbip://127.0.0.1:{}/{}\"\n", self.port, self.busid(name))
+    }
+
+    /// A `[[device]]` for the device with this name, under its own name, followed by `rest`.
+    pub fn device(&self, name: &str, rest: &str) -> String {
+        format!("[[device]]\nname = \"{name}\"\n{}{rest}\n", self.remote(name))
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The real program as a daemon.
+pub struct Daemon {
+    pub child: Child,
+    pub dir: PathBuf,
+    stderr: Receiver<String>,
+    said: Vec<String>,
+    _temp: Option<TempDir>,
+}
+
+/// The program under test.
+pub fn usbpipe() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_usbpipe"));
+    command.env_remove("RUST_LOG").env_remove("USBPIPE_DIR").stdin(Stdio::null());
+    command
+}
+
+impl Daemon {
+    /// `usbpipe run` with this configuration, once its outlets stand and every device is attached.
+    pub fn run(config: &str) -> Self {
+        let mut daemon = Self::run_unattached(config);
+        daemon.wait_attached();
+        daemon
+    }
+
+    /// The same, not waiting for devices.
+    pub fn run_unattached(config: &str) -> Self {
+        let temp = TempDir::new().unwrap();
+        let mut daemon = Self::run_in(&temp.path().join("run"), config);
+        daemon._temp = Some(temp);
+        daemon
+    }
+
+    /// The same in this run dir, which may be an earlier daemon's.
+    pub fn run_in(dir: &Path, config: &str) -> Self {
+        let file = dir.with_extension("toml");
+        std::fs::write(&file, config).unwrap();
+        let mut command = usbpipe();
+        command.arg("run").arg("--dir").arg(dir).arg("-c").arg(&file);
+        let mut daemon = Self::start(command, dir);
+        daemon.wait_said("ready");
+        daemon
+    }
+
+    /// `usbpipe demo`, once it says that it is ready.
+    pub fn demo() -> Self {
+        let temp = TempDir::new().unwrap();
+        let dir = temp.path().join("demo");
+        let mut command = usbpipe();
+        command.arg("demo").arg("--dir").arg(&dir).stdout(Stdio::piped());
+        let mut daemon = Self::start(command, &dir);
+        let mut stdout = BufReader::new(daemon.child.stdout.take().unwrap());
+        let mut text = String::new();
+        while !text.contains("Ctrl-C") {
+            assert!(stdout.read_line(&mut text).unwrap() > 0, "the demo ended: {:?}", daemon.said());
+        }
+        daemon._temp = Some(temp);
+        daemon
+    }
+
+    /// Any command that becomes a daemon in `dir`.
+    pub fn start(mut command: Command, dir: &Path) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, stderr) = channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, dir: dir.to_owned(), stderr, said: Vec::new(), _temp: None }
+    }
+
+    /// A path below the run dir, such as `zero/ep_81`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Opens an outlet for reading, as `cat` does.
+    pub fn reader(&self, name: &str) -> File {
+        File::open(self.path(name)).unwrap()
+    }
+
+    /// Opens an outlet for writing, as `cat >` does.
+    pub fn writer(&self, name: &str) -> File {
+        OpenOptions::new().write(true).open(self.path(name)).unwrap()
+    }
+
+    /// Runs a command of the program against this daemon.
+    pub fn ask(&self, args: &[&str]) -> Output {
+        usbpipe().arg("--dir").arg(&self.dir).args(args).output().unwrap()
+    }
+
+    /// The answer line of `usbpipe control` or `usbpipe serial`.
+    pub fn answer(&self, args: &[&str]) -> String {
+        String::from_utf8(self.ask(args).stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// The status of one device.
+    pub fn status(&self, device: &str) -> Value {
+        let output = self.ask(&["status", "--json"]);
+        let all: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+        all.as_array().unwrap().iter().find(|d| d["name"] == device).unwrap_or(&Value::Null).clone()
+    }
+
+    /// The status of one outlet of a device.
+    pub fn pipe(&self, device: &str, outlet: &str) -> Value {
+        let status = self.status(device);
+        status["pipes"].as_array().unwrap().iter().find(|p| p["outlet"] == outlet).unwrap().clone()
+    }
+
+    /// A counter of an outlet.
+    pub fn count(&self, device: &str, outlet: &str, counter: &str) -> u64 {
+        self.pipe(device, outlet)[counter].as_u64().unwrap()
+    }
+
+    /// Asks for a device's status until `fits`.
+    pub fn wait_status(&self, device: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        wait_for(|| Some(self.status(device)).filter(|status| fits(status)), || self.status(device).to_string())
+    }
+
+    /// Waits until every device is attached.
+    pub fn wait_attached(&mut self) {
+        let all = || -> Option<Value> {
+            let output = self.ask(&["status", "--json"]);
+            let all: Value = serde_json::from_slice(&output.stdout).ok()?;
+            all.as_array()?.iter().all(|d| d["state"] == "attached").then_some(all)
+        };
+        wait_for(all, || String::from_utf8_lossy(&self.ask(&["status"]).stdout).into_owned());
+    }
+
+    /// Waits until the daemon says a line that contains `text` on stderr, and returns it.
+    pub fn wait_said(&mut self, text: &str) -> String {
+        if let Some(line) = self.said.iter().find(|l| l.contains(text)) {
+            return line.clone();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.stderr.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.said.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("it never said {text:?}, only {:#?}", self.said),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended; it had said {:#?}", self.said),
+            }
+        }
+    }
+
+    /// All that was said on stderr so far.
+    pub fn said(&mut self) -> &[String] {
+        self.said.extend(self.stderr.try_iter());
+        &self.said
+    }
+
+    /// Sends a signal to the daemon.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        kill(self.child.id(), signal);
+    }
+
+    /// Ends it by SIGTERM and waits.
+    pub fn end(&mut self) -> ExitStatus {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        self.wait_end()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        wait_child(&mut self.child)
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// A line of `/proc/PID/status` as a number: `VmRSS` in KiB, `Threads`.
+    pub fn proc_status(&self, key: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find(|l| l.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process.
+pub fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
+}
+
+/// Waits for the end of a child; one that does not end is killed and the test fails.
+pub fn wait_child(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    panic!("process {} did not end", child.id());
+}
+
+/// Asks again and again until there is something, and says what there was if there never is.
+pub fn wait_for<T>(mut ask: impl FnMut() -> Option<T>, describe: impl Fn() -> String) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(found) = ask() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("waited in vain; at last: {}", describe());
+}
+
+/// Reads exactly `n` bytes; fails the test instead of waiting forever.
+pub fn read_exactly(source: File, n: usize) -> (File, Vec<u8>) {
+    within(PATIENCE, move || {
+        let mut source = source;
+        let mut bytes = vec![0; n];
+        source.read_exact(&mut bytes).unwrap();
+        (source, bytes)
+    })
+}
+
+/// Reads one line; fails the test instead of waiting forever. Bytes after the line may be lost.
+pub fn read_line(source: &File) -> String {
+    let mut source = source.try_clone().unwrap();
+    within(PATIENCE, move || {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while source.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap()
+    })
+}
+
+/// Runs `work` on a thread and fails the test if it takes longer than `time`.
+pub fn within<T: Send + 'static>(time: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = channel();
+    spawn(move || sender.send(work()));
+    receiver.recv_timeout(time).unwrap_or_else(|e| panic!("the work was not done within {time:?}: {e}"))
+}
