@@ -2,7 +2,7 @@
 //!
 //! Everything is waited for; nothing sleeps to make a test pass.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part of it")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
