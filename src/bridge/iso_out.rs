@@ -333,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn in_the_length_framing_a_record_is_a_packet_and_one_that_is_too_long_is_refused() {
         let mut pipe = FakePipe::receiving();
-        let mut source = FakeSource::of([b"\x02\0\0\0ab\x05\0\0\012345\x01\0\0\0c".to_vec()]);
+        let mut source = FakeSource::of([b"\x02\0\0\0ab\x05\0\0\x0012345\x01\0\0\0c".to_vec()]);
         let mut pump = pump(Framing::Length);
         pump.run(&mut pipe, &mut source, forever().as_mut()).await;
         assert_eq!(pipe.received, [&b"ab"[..], b"c"]);

@@ -35,8 +35,8 @@ pub(super) enum Command {
     Run,
     /// Run the daemon for these devices alone, without a configuration
     Bridge {
-        /// Devices: usbip://HOST[:PORT]/BUSID
-        #[arg(required = true, value_name = "SELECTOR")]
+        /// Devices to bridge, with all that they have
+        #[arg(required = true, value_name = "SELECTOR", help = "Devices: usbip://HOST[:PORT]/BUSID")]
         selectors: Vec<Selector>,
     },
     /// Make one request of a device's control pipe
@@ -90,7 +90,7 @@ pub(super) struct ListArgs {
     /// As one JSON document
     #[arg(long)]
     pub(super) json: bool,
-    /// Show what the USB/IP server at HOST[:PORT] exports, too
+    /// Show what this USB/IP server exports, too
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) remote: Option<String>,
 }

@@ -29,7 +29,7 @@ pub struct DeviceConfig {
     pub pipes: Vec<PipeConfig>,
     /// The serial function, if bridged.
     pub serial: Option<SerialConfig>,
-    /// Whether a kernel driver may be detached from the interfaces (and gets them back at the end); true.
+    /// Whether a kernel driver may be detached from the interfaces (and gets them back at the end); false.
     pub detach: bool,
 }
 
@@ -100,7 +100,7 @@ impl DeviceConfig {
             access: Access::default(),
             pipes: Vec::new(),
             serial: None,
-            detach: true,
+            detach: false,
         }
     }
 }
@@ -132,7 +132,7 @@ mod tests {
         let device = DeviceConfig::new("my/probe");
         assert_eq!(device.name, "my_probe");
         assert_eq!(device.timeout, Duration::from_secs(5));
-        assert_eq!((device.backend, device.unplug, device.detach), (Backend::Auto, Unplug::Hold, true));
+        assert_eq!((device.backend, device.unplug, device.detach), (Backend::Auto, Unplug::Hold, false));
         assert!(device.matches.is_empty());
     }
 

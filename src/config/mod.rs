@@ -62,7 +62,7 @@ impl Config {
     /// Reads a configuration file and refuses what this version cannot do yet.
     ///
     /// # Errors
-    /// As [`Config::load`], then those of [`unsupported`].
+    /// As [`Config::load`], then those of [`unsupported()`].
     pub fn load_supported(file: &Path) -> Result<Self, Vec<ConfigError>> {
         let text = error::read_text(file).map_err(|error| vec![error])?;
         let config = Self::parse(&text, file)?;

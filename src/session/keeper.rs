@@ -330,7 +330,7 @@ impl Keeper {
             Box::pin(async move { shared.answer_control(&line).await })
         });
         self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, answer));
-        let listener = self.bind("ep_00.sock", |path| UnixSeqpacketListener::bind(path))?;
+        let listener = self.bind("ep_00.sock", UnixSeqpacketListener::bind)?;
         let shared = self.shared.clone();
         let answer: doors::AnswerBinary = Arc::new(move |message| {
             let shared = shared.clone();

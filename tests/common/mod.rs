@@ -2,7 +2,13 @@
 //!
 //! Everything is waited for; nothing sleeps to make a test pass.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part of it"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,0 +1,134 @@
+//! The floors of the house: imports run downward only, and what differs between systems has a file of its own.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every module of the crate, from the roof to the cellar, with those it may use. None may use one above itself.
+const FLOORS: &[(&str, &[&str])] = &[
+    ("cli", &["daemon", "session", "request", "config", "selector", "name", "usb"]),
+    ("daemon", &["session", "outlet", "config"]),
+    ("session", &["bridge", "serial", "outlet", "usb", "request", "config", "selector", "name"]),
+    ("bridge", &["outlet", "usb"]),
+    ("serial", &["usb", "config"]),
+    ("outlet", &[]),
+    ("usb", &["selector"]),
+    ("request", &["config"]),
+    ("config", &["selector", "name"]),
+    ("selector", &[]),
+    ("name", &[]),
+];
+
+#[test]
+fn the_table_of_floors_runs_downward() {
+    for (level, (module, uses)) in FLOORS.iter().enumerate() {
+        for used in *uses {
+            let below = FLOORS.iter().position(|(name, _)| name == used).unwrap();
+            assert!(below > level, "{module} may not use {used}, which is not below it");
+        }
+    }
+}
+
+#[test]
+fn every_module_is_on_a_floor() {
+    let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
+    let modules: BTreeSet<&str> = lib.lines().filter_map(|l| l.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let floors: BTreeSet<&str> = FLOORS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(modules, floors);
+}
+
+#[test]
+fn imports_run_downward_only() {
+    let mut wrong = Vec::new();
+    for (path, text) in files() {
+        let module = module_of(&path);
+        let Some((_, allowed)) = FLOORS.iter().find(|(name, _)| *name == module) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            assert!(!line.contains("crate::{"), "{}:{}: name one module a line", path.display(), number + 1);
+            for used in imports(line) {
+                let known = FLOORS.iter().any(|(name, _)| *name == used);
+                if known && used != module && !allowed.contains(&used) {
+                    wrong.push(format!("{}:{}: {module} uses {used}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports that run upward or sideways:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_differs_between_systems_stays_in_files_named_after_it() {
+    let systems = ["linux", "unix", "windows", "macos", "target_os", "target_family"];
+    let mut wrong = Vec::new();
+    for (path, text) in files() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if matches!(name, "mod.rs" | "lib.rs") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate().filter(|(_, l)| l.contains("cfg(") || l.contains("cfg!(")) {
+            if systems.iter().any(|system| line.contains(system)) {
+                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "choices between systems outside of mod.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_pumps_say_that_they_are_the_hot_path() {
+    let pumps = ["bulk_in", "bulk_out", "iso_in", "iso_out", "frame", "deframe"];
+    for pump in pumps {
+        let text = fs::read_to_string(source().join("bridge").join(format!("{pump}.rs"))).unwrap();
+        assert!(text.starts_with("//! Hot path."), "{pump}.rs");
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for slow in ["Mutex", "RwLock", "info!", "warn!", "format!", "println!"] {
+            assert!(!code.contains(slow), "{pump}.rs uses {slow}");
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_with_its_job() {
+    for (path, text) in files() {
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![source()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
+            }
+        }
+    }
+    assert!(files.len() > 30, "the sources were not found");
+    files
+}
+
+/// The top-level module that a file belongs to.
+fn module_of(path: &Path) -> String {
+    let inside = path.strip_prefix(source()).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The top-level modules that a line names by `crate::`.
+fn imports(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
