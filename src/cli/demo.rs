@@ -21,7 +21,7 @@ use crate::selector::Remote;
 
 /// `usbpipe demo`.
 pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
-    let dir = run_dir(dir)?;
+    let dir = run_dir(dir).unwrap_or_else(|_| fallback_dir());
     let mut signals = Signals::new()?;
     let mock = Mock::new(&DeviceKind::ALL);
     let busids = mock.busids();
@@ -54,6 +54,11 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
     // The run dir could not be removed while mock.sock stood in it.
     let _ = std::fs::remove_dir(&dir);
     outcome
+}
+
+/// A demo needs no preparation, not even a place for run dirs.
+fn fallback_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("usbpipe-demo-{}", nix::unistd::getuid()))
 }
 
 fn device(name: &str, busid: String, port: u16) -> DeviceConfig {

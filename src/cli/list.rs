@@ -49,7 +49,10 @@ pub(super) async fn list(dir: Option<PathBuf>, args: ListArgs) -> Outcome {
         }
     };
     // Without a daemon nothing is bridged, which is no error here.
-    let bridged = ask(&run_dir(dir)?).await.unwrap_or_default();
+    let bridged = match run_dir(dir) {
+        Ok(dir) => ask(&dir).await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
     let listing = Listing { bridged, local: local(), remote };
     if args.json {
         let text = serde_json::to_string_pretty(&listing).map_err(Failure::run_time)?;
