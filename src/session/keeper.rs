@@ -365,6 +365,11 @@ impl Keeper {
     async fn finish(mut self) {
         while self.tasks.join_next().await.is_some() {}
         self.doors.shutdown().await;
+        // Clients of the sockets may stay connected; what they share no longer holds the device.
+        self.shared.detached("the daemon no longer bridges it".to_owned());
+        if let Some(serial) = self.shared.serial() {
+            serial.detach().await;
+        }
         self.remove_entries();
     }
 

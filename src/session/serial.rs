@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::Events;
 use super::control::{disconnected, done, error_name};
@@ -33,6 +34,16 @@ pub(super) struct SerialPort {
 struct State {
     wanted: Wanted,
     attached: Option<(Arc<dyn UsbDevice>, Lines)>,
+    listener: Option<Listener>,
+}
+
+/// The task that reads notifications. It has a pipe of the device, so it must not outlive the session.
+struct Listener(AbortHandle);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl SerialPort {
@@ -42,7 +53,7 @@ impl SerialPort {
             device_name: name.to_owned(),
             profile: config.profile.clone(),
             events,
-            state: tokio::sync::Mutex::new(State { wanted, attached: None }),
+            state: tokio::sync::Mutex::new(State { wanted, attached: None, listener: None }),
             reported: Arc::default(),
             released,
         }
@@ -55,13 +66,15 @@ impl SerialPort {
         if let Err(e) = lines.apply(&*device).await {
             self.tell("error", format!("setting up the serial line failed: {e}"));
         }
-        self.listen(&device, &function);
+        state.listener = self.listen(&device, &function);
         state.attached = Some((device, lines));
     }
 
     /// The device has gone.
     pub(super) async fn detach(&self) {
-        self.state.lock().await.attached = None;
+        let mut state = self.state.lock().await;
+        state.attached = None;
+        state.listener = None;
         *lock(&self.reported) = None;
     }
 
@@ -167,11 +180,11 @@ impl SerialPort {
     }
 
     /// Reads notifications until the session is over; one transfer waits in the device, nothing is polled.
-    fn listen(&self, device: &Arc<dyn UsbDevice>, function: &Function) {
-        let Some(endpoint) = function.notification else { return };
-        let Ok(mut pipe) = device.open_pipe(&endpoint) else { return };
+    fn listen(&self, device: &Arc<dyn UsbDevice>, function: &Function) -> Option<Listener> {
+        let endpoint = function.notification?;
+        let mut pipe = device.open_pipe(&endpoint).ok()?;
         let (events, name, reported) = (self.events.clone(), self.device_name.clone(), self.reported.clone());
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let room = NOTIFICATION_ROOM.div_ceil(endpoint.max_packet_size) * endpoint.max_packet_size;
             let mut transfer = Transfer::new(room);
             loop {
@@ -189,6 +202,7 @@ impl SerialPort {
                 }
             }
         });
+        Some(Listener(task.abort_handle()))
     }
 
     fn tell(&self, event: &str, text: impl Into<String>) {
