@@ -10,6 +10,8 @@
     reason = "each test binary uses its own part of it"
 )]
 
+pub mod bytes;
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -216,6 +218,18 @@ impl Daemon {
     /// Asks for a device's status until `fits`.
     pub fn wait_status(&self, device: &str, fits: impl Fn(&Value) -> bool) -> Value {
         wait_for(|| Some(self.status(device)).filter(|status| fits(status)), || self.status(device).to_string())
+    }
+
+    /// Asks for the status of an outlet until `fits`.
+    pub fn wait_pipe(&self, device: &str, outlet: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let ask = || self.pipe(device, outlet);
+        wait_for(|| Some(ask()).filter(|pipe| fits(pipe)), || ask().to_string())
+    }
+
+    /// Waits until a counter of an outlet has reached `least`, and gives its value.
+    pub fn wait_count(&self, device: &str, outlet: &str, counter: &str, least: u64) -> u64 {
+        let pipe = self.wait_pipe(device, outlet, |pipe| pipe[counter].as_u64().unwrap() >= least);
+        pipe[counter].as_u64().unwrap()
     }
 
     /// Waits until every device is attached.

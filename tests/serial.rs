@@ -1,0 +1,224 @@
+//! A serial line as somebody meets it who scripts an Arduino.
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
+use common::{Bus, Daemon, PATIENCE, read_line, within};
+use firmware_mock::DeviceKind;
+
+/// A board behind its two FIFOs.
+struct Board {
+    name: &'static str,
+    daemon: Daemon,
+    answers: File,
+    lines: File,
+    _bus: Bus,
+}
+
+impl Board {
+    fn with(kind: DeviceKind, name: &'static str, config: &str) -> Self {
+        let bus = Bus::with(&[kind]);
+        let daemon = Daemon::run(&bus.device(name, &format!("[device.serial]\n{config}")));
+        let answers = daemon.reader(&format!("{name}/serial.rx"));
+        let lines = daemon.writer(&format!("{name}/serial.tx"));
+        let board = Self { name, daemon, answers, lines, _bus: bus };
+        board.wait_boot();
+        board
+    }
+
+    fn uno() -> Self {
+        Self::with(DeviceKind::Uno, "uno", "")
+    }
+
+    /// A board that has just come up may greet whoever listens.
+    fn wait_boot(&self) {
+        self.say("PING boot");
+        while read_line(&self.answers) != "PONG boot" {}
+    }
+
+    fn say(&self, line: &str) {
+        (&self.lines).write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    fn ask(&self, line: &str) -> String {
+        self.say(line);
+        read_line(&self.answers)
+    }
+
+    /// A value of the answer to `STATUS`.
+    fn status(&self, key: &str) -> String {
+        let answer = self.ask("STATUS");
+        let value = answer.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("no {key} in {answer:?}")).to_owned()
+    }
+
+    /// The answer of `usbpipe serial`.
+    fn serial(&self, request: &[&str]) -> String {
+        self.daemon.answer(&[&["serial", self.name], request].concat())
+    }
+
+    fn inodes(&self) -> [u64; 2] {
+        ["serial.rx", "serial.tx"]
+            .map(|end| std::fs::metadata(self.daemon.path(&format!("{}/{end}", self.name))).unwrap().ino())
+    }
+}
+
+#[test]
+fn an_arduino_answers_line_by_line() {
+    let board = Board::uno();
+    assert_eq!(board.ask("PING 1"), "PONG 1");
+    assert_eq!(board.ask("LED ON"), "LED ON");
+    assert_eq!(board.ask("SUM 1 2 39"), "SUM 42");
+    let status = board.ask("STATUS");
+    assert!(status.starts_with("STATUS led=on baud="), "{status}");
+    assert!(status.ends_with(" dtr=0 resets=0"), "opening is silent: {status}");
+    assert_eq!(board.ask("LED OFF"), "LED OFF");
+    assert_eq!(board.status("led"), "off");
+    assert_eq!(board.ask("coffee"), "ERR unknown: coffee");
+}
+
+#[test]
+fn opening_and_closing_a_hundred_times_never_resets_the_board() {
+    let board = Board::with(DeviceKind::Uno, "uno", "dtr = true\n");
+    assert_eq!(board.status("dtr"), "1");
+    let resets = board.status("resets");
+    let Board { name, daemon, answers, lines, _bus } = board;
+    drop((answers, lines));
+    for n in 0..100 {
+        let answers = daemon.reader("uno/serial.rx");
+        let mut lines = daemon.writer("uno/serial.tx");
+        writeln!(lines, "PING {n}").unwrap();
+        assert_eq!(read_line(&answers), format!("PONG {n}"));
+        drop((answers, lines));
+        // Only what the daemon has noticed counts as a closing.
+        daemon.wait_pipe("uno", "serial.rx", |pipe| pipe["open"] == false);
+        daemon.wait_pipe("uno", "serial.tx", |pipe| pipe["open"] == false);
+    }
+    let (answers, lines) = (daemon.reader("uno/serial.rx"), daemon.writer("uno/serial.tx"));
+    let board = Board { name, daemon, answers, lines, _bus };
+    assert_eq!(board.status("resets"), resets);
+    assert_eq!(board.status("dtr"), "1");
+    assert!(board.daemon.count("uno", "serial.rx", "opens") > 100);
+}
+
+#[test]
+fn a_reset_on_request_happens_once_and_the_open_reader_sees_the_board_come_up() {
+    let board = Board::uno();
+    let before: u32 = board.status("resets").parse().unwrap();
+    for (n, request) in [&["reset"][..], &["reset", "wiring"]].iter().enumerate() {
+        assert_eq!(board.serial(request), "ok");
+        assert_eq!(read_line(&board.answers), "READY");
+        assert_eq!(board.status("resets"), (before + n as u32 + 1).to_string(), "after {request:?}");
+    }
+}
+
+#[test]
+fn a_board_that_had_dtr_on_keeps_it_through_a_reset() {
+    let board = Board::with(DeviceKind::Uno, "uno", "dtr = true\n");
+    let before: u32 = board.status("resets").parse().unwrap();
+    assert_eq!(board.serial(&["reset"]), "ok");
+    assert_eq!(read_line(&board.answers), "READY");
+    assert_eq!(board.status("resets"), (before + 1).to_string());
+    assert_eq!(board.status("dtr"), "1");
+}
+
+#[test]
+fn speed_and_lines_reach_the_board() {
+    let board = Board::uno();
+    assert_eq!(board.serial(&["baud", "57600"]), "ok");
+    assert_eq!(board.status("baud"), "57600");
+    assert_eq!(board.serial(&["dtr", "on"]), "ok");
+    assert_eq!(read_line(&board.answers), "READY", "DTR going on resets an uno");
+    assert_eq!(board.status("dtr"), "1");
+    assert_eq!(board.serial(&["mode", "7E2"]), "ok");
+    let lines = board.serial(&["lines"]);
+    assert!(lines.starts_with("ok dtr=on rts=untouched baud=57600 mode=7E2"), "{lines}");
+    assert_eq!(board.serial(&["dtr", "off"]), "ok");
+    assert_eq!(board.status("dtr"), "0");
+}
+
+#[test]
+fn the_configuration_sets_the_line_up_before_anybody_asks() {
+    let board = Board::with(DeviceKind::Uno, "uno", "baud = 9600\nmode = \"8O1\"\n");
+    assert_eq!(board.status("baud"), "9600");
+    let lines = board.serial(&["lines"]);
+    assert_eq!(lines, "ok dtr=untouched rts=untouched baud=9600 mode=8O1");
+}
+
+#[test]
+fn line_control_over_its_socket_answers_each_line_in_order() {
+    let board = Board::uno();
+    let mut ctl = UnixStream::connect(board.daemon.path("uno/serial.ctl")).unwrap();
+    ctl.set_read_timeout(Some(PATIENCE)).unwrap();
+    let long = "x".repeat(100_000);
+    let mut request = b"baud 19200\nlines\n\nbaud\nbaud 0\n\xff\xfe\x00\ndtr sideways\n".to_vec();
+    request.extend_from_slice(format!("{long}\nbaud 38400\r\nlines\n").as_bytes());
+    ctl.write_all(&request).unwrap();
+    let answers: Vec<String> = BufReader::new(&ctl).lines().take(10).map(Result::unwrap).collect();
+    let begins = [
+        "ok",
+        "ok dtr=untouched rts=untouched baud=19200",
+        "error invalid ",
+        "error invalid ",
+        "error invalid ",
+        "error invalid ",
+        "error invalid ",
+        "error invalid ",
+        "ok",
+        "ok dtr=untouched rts=untouched baud=38400",
+    ];
+    for (answer, begin) in answers.iter().zip(begins) {
+        assert!(answer.starts_with(begin), "{answer:?} in {answers:#?}");
+        assert!(answer.len() < 300, "{answer:?}");
+    }
+    assert_eq!(answers.len(), 10);
+    assert_eq!(board.status("baud"), "38400");
+}
+
+#[test]
+fn a_refused_request_ends_the_command_with_status_1() {
+    let board = Board::uno();
+    let refused = board.daemon.ask(&["serial", "uno", "baud", "fast"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stdout).unwrap().starts_with("error invalid "));
+    assert_eq!(board.daemon.ask(&["serial", "uno", "lines"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_mebibyte_comes_back_from_an_echo_whatever_the_chunks() {
+    let bus = Bus::with(&[DeviceKind::Echo]);
+    let daemon = Daemon::run(&bus.device("echo", "[device.serial]\n"));
+    let sent = random(1 << 20, 11);
+    let (rx, tx) = (daemon.reader("echo/serial.rx"), daemon.writer("echo/serial.tx"));
+    let writer = thread::spawn({
+        let sent = sent.clone();
+        move || write_in_chunks(&tx, &sent, &[1, 63, 64, 65, 4096, 3, 10_000, 512])
+    });
+    within(PATIENCE, move || {
+        read_in_chunks(&rx, sent.len(), &[4096, 1, 100, 64, 9999], |offset, got| {
+            assert_same(&sent[offset..offset + got.len()], got, offset);
+        });
+    });
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_touch_leads_to_the_bootloader_and_back_under_one_name() {
+    let board = Board::with(DeviceKind::Leonardo, "leonardo", "");
+    assert_eq!(board.ask("PING 1"), "PONG 1");
+    let inodes = board.inodes();
+    assert_eq!(board.serial(&["touch"]), "ok");
+    board.daemon.wait_status("leonardo", |s| s["state"] == "attached" && s["id"] == "2341:0036");
+    (&board.lines).write_all(b"?").unwrap();
+    assert_eq!(read_line(&board.answers), "BOOT", "the bootloader is on the line that was open all the time");
+    board.daemon.wait_status("leonardo", |s| s["state"] == "attached" && s["id"] == "2341:8036");
+    board.wait_boot();
+    assert_eq!(board.ask("PING 2"), "PONG 2");
+    assert_eq!(board.inodes(), inodes);
+}
