@@ -1,0 +1,146 @@
+//! Echo of 64 bytes: out through one endpoint, back through another. Through two FIFOs of the daemon, beside a program
+//! that submits the same transfers itself.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use usbpipe::usb::{Pipe, Transfer, UsbDevice, complete, usbip};
+
+use crate::lab::Lab;
+use crate::process::own_cpu;
+use crate::table::{Runs, Table};
+
+/// What one side showed, one entry a block of rounds.
+#[derive(Default)]
+struct Side {
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+/// A program that uses the FIFOs: a blocking write, a blocking read.
+struct Fifos {
+    ep_02: File,
+    ep_82: File,
+}
+
+/// A program that uses the backend: its IN transfer waits before the OUT transfer goes.
+struct Direct {
+    runtime: Runtime,
+    ends: Ends,
+}
+
+struct Ends {
+    into: Box<dyn Pipe>,
+    out: Box<dyn Pipe>,
+    spare: Option<(Transfer, Transfer)>,
+}
+
+pub(crate) fn measure(lab: &Lab, table: &mut Table) {
+    let (mut fifos, mut direct) = (Fifos::open(lab), Direct::open(lab));
+    let (mut ours, mut theirs) = (Side::default(), Side::default());
+    fifos.block();
+    direct.block();
+    for _ in 0..BLOCKS {
+        ours.add(|| own_cpu() + lab.daemon.cpu(), || fifos.block());
+        theirs.add(own_cpu, || direct.block());
+    }
+    table.figure("echo_64_p50_us", &Runs::of(ours.p50), &Runs::of(theirs.p50));
+    table.figure("echo_64_p99_us", &Runs::of(ours.p99), &Runs::of(theirs.p99));
+    table.figure("echo_64_cpu_s_per_Mround", &Runs::of(ours.cpu), &Runs::of(theirs.cpu));
+    table.note(
+        "echo_64: 64 bytes into ep_02 and back from ep_82 of zero; the same transfers made by the program itself",
+    );
+    table.note("echo_64: ratio of p50 at most 1.6, of p99 at most 2.5; CPU is the program's and the daemon's");
+}
+
+impl Side {
+    fn add(&mut self, cpu: impl Fn() -> Duration, block: impl FnOnce() -> Vec<Duration>) {
+        let before = cpu();
+        let mut times = block();
+        self.cpu.push((cpu() - before).as_secs_f64() * 1e6 / times.len() as f64);
+        times.sort_unstable();
+        let quantile = |part: f64| times[(times.len() as f64 * part) as usize].as_secs_f64() * 1e6;
+        self.p50.push(quantile(0.50));
+        self.p99.push(quantile(0.99));
+    }
+}
+
+impl Fifos {
+    fn open(lab: &Lab) -> Self {
+        let ep_82 = File::open(lab.outlet("ep_82")).expect("opened");
+        let ep_02 = OpenOptions::new().write(true).open(lab.outlet("ep_02")).expect("opened");
+        Self { ep_02, ep_82 }
+    }
+
+    fn block(&mut self) -> Vec<Duration> {
+        let mut answer = [0; SIZE];
+        let mut round = |n| {
+            let question = message(n);
+            let start = Instant::now();
+            self.ep_02.write_all(&question).expect("written");
+            self.ep_82.read_exact(&mut answer).expect("an answer");
+            let time = start.elapsed();
+            assert_eq!(answer, question);
+            time
+        };
+        (0..ROUNDS).map(&mut round).collect()
+    }
+}
+
+impl Direct {
+    fn open(lab: &Lab) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let busid = lab.direct.busid.as_deref().expect("the lab names one");
+        let device = runtime.block_on(usbip::open(&lab.direct, busid)).expect("the simulated device is there");
+        let pipe = |address| {
+            let (_, endpoint) = device.descriptors().find_endpoint(address, None, None).expect("zero has it");
+            let _in_the_runtime = runtime.enter();
+            device.open_pipe(&endpoint).expect("the device is there")
+        };
+        let (into, out) = (pipe(0x82), pipe(0x02));
+        let spare = Some((Transfer::new(PACKET), Transfer::new(SIZE)));
+        Self { runtime, ends: Ends { into, out, spare } }
+    }
+
+    fn block(&mut self) -> Vec<Duration> {
+        let Self { runtime, ends } = self;
+        runtime.block_on(async {
+            let mut times = Vec::with_capacity(ROUNDS);
+            for n in 0..ROUNDS {
+                times.push(ends.round(n).await);
+            }
+            times
+        })
+    }
+}
+
+impl Ends {
+    async fn round(&mut self, n: usize) -> Duration {
+        let (answer, mut question) = self.spare.take().expect("they come back each time");
+        let message = message(n);
+        let start = Instant::now();
+        question.buffer.copy_from_slice(&message);
+        self.into.submit(answer);
+        self.out.submit(question);
+        let answer = complete(&mut *self.into).await;
+        let time = start.elapsed();
+        let question = complete(&mut *self.out).await;
+        assert_eq!(answer.received(), message);
+        self.spare = Some((answer, question));
+        time
+    }
+}
+
+/// Bytes that differ from one round to the next.
+fn message(n: usize) -> [u8; SIZE] {
+    std::array::from_fn(|at| (n + at) as u8)
+}
+
+const SIZE: usize = 64;
+/// Room for the answer: IN transfers ask for whole packets.
+const PACKET: usize = 512;
+const BLOCKS: usize = 11;
+const ROUNDS: usize = 2000;
