@@ -12,6 +12,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use tokio::net::unix::pipe::Sender;
 use tokio::sync::Notify;
+use tokio::time::{Sleep, sleep};
 
 use super::fifo_out::read_out;
 use super::{Changes, Sink, Watcher, holders};
@@ -35,6 +37,8 @@ pub struct InFifo {
     anchor: Option<(OwnedFd, bool)>,
     changes: Changes,
     crowd: Arc<Notify>,
+    /// Runs after a change that left a reader, and how many more looks follow it.
+    second_look: Option<(Pin<Box<Sleep>>, usize)>,
     packet_mode: bool,
 }
 
@@ -47,7 +51,16 @@ impl InFifo {
     pub fn new(path: PathBuf, watcher: &Watcher, packet_mode: bool) -> io::Result<Self> {
         let end = Some(open_write_end(&path, packet_mode)?);
         let changes = watcher.watch(&path)?;
-        Ok(Self { path, end, active: None, anchor: None, changes, crowd: Arc::default(), packet_mode })
+        Ok(Self {
+            path,
+            end,
+            active: None,
+            anchor: None,
+            changes,
+            crowd: Arc::default(),
+            second_look: None,
+            packet_mode,
+        })
     }
 
     /// Where it stands.
@@ -76,6 +89,7 @@ impl InFifo {
     /// Takes it out of the reactor until it is needed again.
     pub fn rest(&mut self) {
         self.active = None;
+        self.second_look = None;
     }
 
     /// Readers get what the FIFO holds and then end of file; whoever opens it now waits.
@@ -155,11 +169,22 @@ impl Sink for InFifo {
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            ready!(self.changes.poll_changed(cx));
+            let is_news = self.changes.poll_changed(cx).is_ready();
+            if is_news {
+                self.second_look = Some((Box::pin(sleep(SECOND_LOOKS[0])), 1));
+            } else {
+                let Some((timer, looks)) = &mut self.second_look else { return Poll::Pending };
+                ready!(timer.as_mut().poll(cx));
+                let next = SECOND_LOOKS.get(*looks).map(|&pause| (Box::pin(sleep(pause)), *looks + 1));
+                self.second_look = next;
+            }
             if !self.has_reader() {
+                self.second_look = None;
                 return Poll::Ready(());
             }
-            self.crowd.notify_one();
+            if is_news {
+                self.crowd.notify_one();
+            }
         }
     }
 }
@@ -190,6 +215,8 @@ fn has_error(fd: &OwnedFd) -> bool {
 
 pub(super) const COMMON_FLAGS: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
 pub(super) const READ_FLAGS: OFlag = OFlag::O_RDONLY.union(COMMON_FLAGS);
+/// Linux tells of a close just before it takes effect, so a closer that is interrupted there still looks like a reader.
+const SECOND_LOOKS: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(50), Duration::from_secs(1)];
 /// Bytes; four transfers of the default size.
 const FIFO_CAPACITY: i32 = 256 * 1024;
 const LEAVE_PAUSE: Duration = Duration::from_millis(20);
