@@ -60,13 +60,13 @@ impl Dir {
     /// [`DirError`], also when the name is taken by a link or by something that is not a directory.
     pub fn subdir(&self, name: &str, access: &Access) -> Result<Self, DirError> {
         let path = self.path.join(name);
+        let (user, group) = self.ids(access)?;
         match mkdirat(&self.fd, name, DIR_MODE) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(e) => return Err(DirError::io(&path, "cannot make the directory", e)),
         }
         let fd = openat(&self.fd, name, DIR_FLAGS, Mode::empty()).map_err(|e| not_a_directory(&path, e))?;
         let dir = Self { fd, path };
-        let (user, group) = dir.ids(access)?;
         dir.apply(AT_FDCWD, &dir.path, user, group, None)?;
         Ok(dir)
     }
@@ -135,14 +135,25 @@ impl Dir {
         let _ = unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir);
     }
 
-    /// Removes what daemons make in a device's directory; anything else stays.
+    /// Removes what daemons make in a device's directory; anything else stays, also under the name of an outlet.
     pub fn clear(&self) {
         for name in self.entries() {
-            let known = name == "device.json" || name.starts_with("ep_") || name.starts_with("serial.");
-            if known {
+            let is_outlet = name.starts_with("ep_") || name.starts_with("serial.");
+            let is_ours = match self.kind(&name) {
+                Some(SFlag::S_IFIFO | SFlag::S_IFSOCK) => is_outlet,
+                Some(SFlag::S_IFLNK) => name == "serial.tty",
+                Some(SFlag::S_IFREG) => name == "device.json" || name == ".device.json.new",
+                _ => false,
+            };
+            if is_ours {
                 self.remove(&name);
             }
         }
+    }
+
+    fn kind(&self, name: &str) -> Option<SFlag> {
+        let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        Some(SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()))
     }
 
     /// Names of directories in this one that look like a device's: they hold a `device.json`.
