@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use usbip_wire::DeviceRecord;
 
 use super::client;
-use super::link::{Command, Link};
+use super::link::{Command, Completion, Link, Submission};
 use super::table::PipeId;
 use crate::selector::Remote;
 use crate::usb::descriptors::{self, Descriptors, Endpoint, Speed, TransferType};
@@ -52,8 +52,9 @@ impl UsbipDevice {
             setup: [0; 8],
             commands: self.commands.clone(),
             completions: receiver,
-            in_flight: 0,
-            refused: Vec::new(),
+            submitted: 0,
+            completed: 0,
+            early: Vec::new(),
         }
     }
 
@@ -145,45 +146,49 @@ struct UsbipPipe {
     interval: u32,
     setup: [u8; 8],
     commands: mpsc::UnboundedSender<Command>,
-    completions: mpsc::UnboundedReceiver<Transfer>,
-    in_flight: usize,
-    /// Submitted after the link had ended.
-    refused: Vec<Transfer>,
+    completions: mpsc::UnboundedReceiver<Completion>,
+    /// How many were submitted so far, and how many came out: the ordinals of the next ones.
+    submitted: u64,
+    completed: u64,
+    /// Ended before one that was submitted earlier, or submitted after the link had ended.
+    early: Vec<Completion>,
 }
 
 impl Pipe for UsbipPipe {
     fn submit(&mut self, transfer: Transfer) {
-        self.in_flight += 1;
-        let command = Command::Submit {
+        let submission = Submission {
             pipe: self.id,
+            ordinal: self.submitted,
             endpoint: self.endpoint,
             interval: self.interval,
             setup: self.setup,
             transfer,
         };
-        if let Err(mpsc::error::SendError(Command::Submit { transfer, .. })) = self.commands.send(command) {
-            self.refused.push(transfer.fail(TransferError::Disconnected));
+        self.submitted += 1;
+        if let Err(mpsc::error::SendError(Command::Submit(refused))) = self.commands.send(Command::Submit(submission)) {
+            self.early.push((refused.ordinal, refused.transfer.fail(TransferError::Disconnected)));
         }
     }
 
     fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Transfer> {
-        match self.completions.poll_recv(cx) {
-            Poll::Ready(Some(transfer)) => {
-                self.in_flight -= 1;
-                Poll::Ready(transfer)
+        loop {
+            if let Some(at) = self.early.iter().position(|(ordinal, _)| *ordinal == self.completed) {
+                self.completed += 1;
+                return Poll::Ready(self.early.swap_remove(at).1);
             }
-            Poll::Pending | Poll::Ready(None) => match self.refused.pop() {
-                Some(transfer) => {
-                    self.in_flight -= 1;
-                    Poll::Ready(transfer)
+            match self.completions.poll_recv(cx) {
+                Poll::Ready(Some((ordinal, transfer))) if ordinal == self.completed => {
+                    self.completed += 1;
+                    return Poll::Ready(transfer);
                 }
-                None => Poll::Pending,
-            },
+                Poll::Ready(Some(early)) => self.early.push(early),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
         }
     }
 
     fn in_flight(&self) -> usize {
-        self.in_flight
+        (self.submitted - self.completed) as usize
     }
 
     fn cancel_all(&mut self) {
@@ -262,3 +267,48 @@ fn placeholder(record: &DeviceRecord) -> Descriptors {
 
 /// Control requests with no data stage: USB 2.0, 9.2.6.4 gives a device 50 ms, a network may add much to it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device() -> (UsbipDevice, mpsc::UnboundedReceiver<Command>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let record = DeviceRecord::decode(&[0; usbip_wire::DEVICE_RECORD_LEN]);
+        let descriptors = Arc::new(placeholder(&record));
+        (UsbipDevice { commands, next_pipe: AtomicU32::new(1), gone: watch::channel(None).1, descriptors }, receiver)
+    }
+
+    fn numbered(n: u8) -> Transfer {
+        let mut transfer = Transfer::new(1);
+        transfer.buffer[0] = n;
+        transfer
+    }
+
+    #[tokio::test]
+    async fn transfers_that_were_cancelled_newest_first_come_out_in_order() {
+        let (device, mut link) = device();
+        let mut pipe = device.pipe(0x02, 0);
+        (0..4).for_each(|n| pipe.submit(numbered(n)));
+        let Some(Command::Open { completions, .. }) = link.recv().await else { panic!("a pipe is opened first") };
+        let mut ended = Vec::new();
+        while let Ok(Command::Submit(submission)) = link.try_recv() {
+            ended.push((submission.ordinal, submission.transfer.fail(TransferError::Cancelled)));
+        }
+        ended.into_iter().rev().for_each(|completion| completions.send(completion).unwrap());
+        let mut order = Vec::new();
+        drain(&mut pipe, |transfer| order.push(transfer.buffer[0])).await;
+        assert_eq!(order, [0, 1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_is_submitted_after_the_end_of_the_link_comes_out_in_order_too() {
+        let (device, link) = device();
+        let mut pipe = device.pipe(0x02, 0);
+        drop(link);
+        (0..3).for_each(|n| pipe.submit(numbered(n)));
+        let mut order = Vec::new();
+        drain(&mut pipe, |transfer| order.push((transfer.buffer[0], transfer.status))).await;
+        assert_eq!(order, [0, 1, 2].map(|n| (n, Err(TransferError::Disconnected))));
+    }
+}

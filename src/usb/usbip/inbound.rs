@@ -221,7 +221,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn submitted(table: &mut Table, seqnum: u32, transfer: Transfer) {
-        table.insert(seqnum, Entry { transfer, pipe: 1, is_in: true, sent: true, unlinking: false });
+        table.insert(seqnum, Entry { transfer, pipe: 1, ordinal: 0, is_in: true, sent: true, unlinking: false });
     }
 
     fn reply(seqnum: u32, actual: u32, packets: Option<u32>) -> Vec<u8> {

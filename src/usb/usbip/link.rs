@@ -27,21 +27,35 @@ use crate::usb::{Transfer, TransferError};
 /// What pipes ask of their link.
 pub(super) enum Command {
     /// Completions of `pipe` go to `completions` from now on.
-    Open { pipe: PipeId, completions: mpsc::UnboundedSender<Transfer> },
+    Open { pipe: PipeId, completions: mpsc::UnboundedSender<Completion> },
     /// Start a transfer.
-    Submit { pipe: PipeId, endpoint: u8, interval: u32, setup: [u8; 8], transfer: Transfer },
+    Submit(Submission),
     /// Cancel what is in flight on `pipe`.
     Cancel { pipe: PipeId },
     /// Cancel it, and forget what comes back.
     Close { pipe: PipeId },
 }
 
+/// A transfer to start.
+pub(super) struct Submission {
+    pub(super) pipe: PipeId,
+    /// Its place among the transfers of its pipe; comes back with it.
+    pub(super) ordinal: u64,
+    pub(super) endpoint: u8,
+    pub(super) interval: u32,
+    pub(super) setup: [u8; 8],
+    pub(super) transfer: Transfer,
+}
+
+/// A transfer that has ended, and its place among those of its pipe. Cancelled ones come newest first.
+pub(super) type Completion = (u64, Transfer);
+
 /// The state of one link.
 pub(super) struct Link {
     stream: TcpStream,
     devid: u32,
     commands: mpsc::UnboundedReceiver<Command>,
-    pipes: Vec<(PipeId, mpsc::UnboundedSender<Transfer>)>,
+    pipes: Vec<(PipeId, mpsc::UnboundedSender<Completion>)>,
     table: Table,
     inbound: Inbound,
     outbound: Outbound,
@@ -99,9 +113,7 @@ impl Link {
     fn accept(&mut self, command: Command) {
         match command {
             Command::Open { pipe, completions } => self.pipes.push((pipe, completions)),
-            Command::Submit { pipe, endpoint, interval, setup, transfer } => {
-                self.submit(pipe, endpoint, interval, setup, transfer);
-            }
+            Command::Submit(submission) => self.submit(submission),
             Command::Cancel { pipe } => self.cancel(pipe),
             Command::Close { pipe } => {
                 self.cancel(pipe);
@@ -110,7 +122,8 @@ impl Link {
         }
     }
 
-    fn submit(&mut self, pipe: PipeId, endpoint: u8, interval: u32, setup: [u8; 8], transfer: Transfer) {
+    fn submit(&mut self, submission: Submission) {
+        let Submission { pipe, ordinal, endpoint, interval, setup, transfer } = submission;
         let is_in = endpoint & 0x80 != 0;
         let seqnum = self.table.next_seqnum();
         let packets = u32::try_from(transfer.packets.len()).ok().filter(|&n| n > 0);
@@ -127,7 +140,7 @@ impl Link {
             setup,
         });
         let data = if is_in { 0 } else { transfer.length };
-        self.table.insert(seqnum, Entry { transfer, pipe, is_in, sent: false, unlinking: false });
+        self.table.insert(seqnum, Entry { transfer, pipe, ordinal, is_in, sent: false, unlinking: false });
         self.outbound.push_submit(header.encode(), seqnum, data, &self.table);
     }
 
@@ -188,9 +201,9 @@ impl Link {
 }
 
 /// Gives an ended transfer back to its pipe; a pipe that has been closed wants it no more.
-fn finish(pipes: &[(PipeId, mpsc::UnboundedSender<Transfer>)], entry: Entry) {
+fn finish(pipes: &[(PipeId, mpsc::UnboundedSender<Completion>)], entry: Entry) {
     if let Some((_, completions)) = pipes.iter().find(|(id, _)| *id == entry.pipe) {
-        let _ = completions.send(entry.transfer);
+        let _ = completions.send((entry.ordinal, entry.transfer));
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) type PipeId = u32;
 pub(super) struct Entry {
     pub(super) transfer: Transfer,
     pub(super) pipe: PipeId,
+    /// Its place among the transfers of its pipe.
+    pub(super) ordinal: u64,
     pub(super) is_in: bool,
     /// All bytes of the submit have been handed to the kernel, so an answer is possible.
     pub(super) sent: bool,
