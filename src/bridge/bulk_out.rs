@@ -36,6 +36,10 @@ pub struct BulkOut {
     spare: Vec<Transfer>,
     /// To be sent before anything new, oldest first.
     resend: VecDeque<Transfer>,
+    /// How many of them came back in this run; they are older than the rest.
+    returned: usize,
+    /// The message before it was lost to a stall: the ZLP that comes next closes nothing.
+    zlp_is_orphan: bool,
     failure: Option<TransferError>,
     source_ended: bool,
 }
@@ -80,6 +84,8 @@ impl BulkOut {
             reader: Reader::new(framing, sizes.transfer),
             spare: Vec::with_capacity(sizes.queue + 1),
             resend: VecDeque::with_capacity(sizes.queue + 1),
+            returned: 0,
+            zlp_is_orphan: false,
             failure: None,
             source_ended: false,
         }
@@ -107,6 +113,7 @@ impl BulkOut {
     ) -> Verdict {
         self.failure = None;
         self.source_ended = false;
+        self.returned = 0;
         // One more than may be in flight, for a ZLP that closes the last message.
         while self.spare.len() + self.resend.len() < self.sizes.queue + 1 {
             self.spare.push(Transfer::new(self.sizes.transfer));
@@ -126,6 +133,9 @@ impl BulkOut {
         })
         .await;
         drain(pipe, |transfer| self.take(transfer)).await;
+        if std::mem::take(&mut self.zlp_is_orphan) {
+            self.resend.pop_front();
+        }
         self.spare.clear();
         if matches!(verdict, Verdict::Closed) {
             self.drop_unfinished_message();
@@ -175,19 +185,21 @@ impl BulkOut {
     }
 
     fn send(&mut self, pipe: &mut dyn Pipe, transfer: Transfer) {
-        let closes_by_itself = transfer.length == 0 || !transfer.length.is_multiple_of(self.sizes.max_packet);
+        let needs_zlp = self.zlp && !self.closes_by_itself(transfer.length);
         pipe.submit(transfer);
-        if self.zlp && !closes_by_itself {
+        if needs_zlp {
             let mut zlp = self.spare.pop().unwrap_or_else(|| Transfer::new(0));
             zlp.length = 0;
             pipe.submit(zlp);
         }
     }
 
-    /// Sorts a transfer that has ended. The one that found the endpoint halted is lost, those behind it are not.
+    /// Sorts a transfer that has ended. The one that found the endpoint halted is lost, with the ZLP that closes it;
+    /// those behind it are not.
     fn take(&mut self, mut transfer: Transfer) {
         add(&self.counters.bytes, transfer.actual);
         let first_failure = self.failure.is_none();
+        let is_orphan = std::mem::take(&mut self.zlp_is_orphan);
         match transfer.status {
             Ok(()) => {
                 add(&self.counters.transfers, 1);
@@ -197,6 +209,11 @@ impl BulkOut {
             Err(TransferError::Stall) if first_failure => {
                 add(&self.counters.lost_bytes, transfer.length - transfer.actual.min(transfer.length));
                 self.failure = Some(TransferError::Stall);
+                self.zlp_is_orphan = self.zlp && !self.closes_by_itself(transfer.length);
+                self.spare.push(transfer);
+                return;
+            }
+            Err(_) if is_orphan => {
                 self.spare.push(transfer);
                 return;
             }
@@ -207,7 +224,13 @@ impl BulkOut {
         transfer.buffer.copy_within(sent..transfer.length, 0);
         transfer.length -= sent;
         transfer.actual = 0;
-        self.resend.push_back(transfer);
+        self.resend.insert(self.returned, transfer);
+        self.returned += 1;
+    }
+
+    /// Whether the device sees the end of a message of this length without a ZLP.
+    fn closes_by_itself(&self, length: usize) -> bool {
+        length == 0 || !length.is_multiple_of(self.sizes.max_packet)
     }
 
     fn drop_unfinished_message(&mut self) {
@@ -352,6 +375,39 @@ mod tests {
         let mut plugged_again = FakePipe::receiving();
         run(&mut pump, &mut plugged_again, &mut source).await;
         assert_eq!(plugged_again.received.concat(), b"abc");
+    }
+
+    #[tokio::test]
+    async fn two_unplugs_in_a_row_change_no_order() {
+        let mut pump = BulkOut::new(
+            Framing::Length,
+            Sizes { transfer: 64, max_packet: 8, queue: 1 },
+            true,
+            Duration::ZERO,
+            Arc::default(),
+        );
+        let mut source = FakeSource::of([b"\x08\0\0\0ABCDEFGH\x01\0\0\0z".to_vec()]);
+        for gone in [2, 1] {
+            let mut pipe = FakePipe::receiving();
+            pipe.results.extend(vec![Err(TransferError::Disconnected); gone]);
+            run(&mut pump, &mut pipe, &mut source).await;
+            assert!(pipe.received.is_empty());
+        }
+        let mut plugged_again = FakePipe::receiving();
+        run(&mut pump, &mut plugged_again, &mut source).await;
+        assert_eq!(plugged_again.received, [b"ABCDEFGH".to_vec(), vec![], b"z".to_vec()]);
+    }
+
+    #[tokio::test]
+    async fn a_message_lost_to_a_stall_takes_its_zlp_with_it() {
+        let mut pipe = FakePipe::receiving();
+        pipe.results.extend([Err(TransferError::Stall); 3]);
+        pipe.batch = 3;
+        let mut source = FakeSource::of([b"\x08\0\0\0ABCDEFGH\x01\0\0\0z".to_vec()]);
+        let mut pump = pump(Framing::Length);
+        run(&mut pump, &mut pipe, &mut source).await;
+        run(&mut pump, &mut pipe, &mut source).await;
+        assert_eq!(pipe.received, [b"z".to_vec()]);
     }
 
     #[tokio::test]
