@@ -201,6 +201,9 @@ impl IsoIn {
                 self.carry.extend_from_slice(&slice);
             }
             self.packet += 1;
+            self.seq += 1;
+            // A JSON line has told it; elsewhere its marks were written before the packet.
+            self.gap = 0;
         }
         self.frame.finish();
         let lost = transfer.packets[self.packet..].iter().filter(|p| p.actual > 0 || p.status.is_err()).count();
@@ -380,5 +383,24 @@ mod tests {
             records += 1;
         }
         assert_eq!(records, 40);
+    }
+
+    #[tokio::test]
+    async fn in_json_lines_numbers_run_on_and_losses_are_told_once() {
+        for room in 0..400 {
+            let mut pipe = FakePipe::sending((1..=20).map(|n| vec![n; 8]));
+            let mut sink = FakeSink { room: Some(room), ..FakeSink::default() };
+            let mut pump = pump(Framing::Jsonl);
+            pump.run(&mut pipe, &mut sink, forever().as_mut()).await;
+            sink.room = None;
+            pump.deliver(&mut sink).await;
+            let mut passed = 0;
+            for (n, line) in sink.bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).enumerate() {
+                let record: serde_json::Value = serde_json::from_slice(line).unwrap();
+                assert_eq!(record["seq"], n, "with room for {room} bytes at first");
+                passed += 1 + record["lost"].as_u64().unwrap();
+            }
+            assert_eq!(passed, 40, "with room for {room} bytes at first");
+        }
     }
 }
