@@ -113,23 +113,12 @@ impl InFifo {
     pub async fn begin(&mut self) -> io::Result<()> {
         if self.end.is_none() {
             if let Some((_, true)) = self.anchor {
-                self.let_readers_leave().await;
+                let_programs_leave(&self.path).await;
             }
             self.end = Some(open_write_end(&self.path, self.packet_mode)?);
             self.anchor = None;
         }
         Ok(())
-    }
-
-    async fn let_readers_leave(&self) {
-        for _ in 0..LEAVE_ROUNDS {
-            let path = self.path.clone();
-            let left = tokio::task::spawn_blocking(move || holders(&path).is_empty()).await;
-            if left.unwrap_or(true) {
-                return;
-            }
-            tokio::time::sleep(LEAVE_PAUSE).await;
-        }
     }
 
     /// Throws away what no reader has taken, and says how many bytes that were.
@@ -189,6 +178,18 @@ impl Sink for InFifo {
     }
 }
 
+/// Waits until no program has the FIFO open, but not forever.
+pub(super) async fn let_programs_leave(path: &Path) {
+    for _ in 0..LEAVE_ROUNDS {
+        let path = path.to_owned();
+        let left = tokio::task::spawn_blocking(move || holders(&path).is_empty()).await;
+        if left.unwrap_or(true) {
+            return;
+        }
+        tokio::time::sleep(LEAVE_PAUSE).await;
+    }
+}
+
 /// A larger FIFO means fewer wakeups on both sides. The system may refuse; it works with the default size as well.
 pub(super) fn enlarge(fd: &OwnedFd) {
     let _ = fcntl(fd, FcntlArg::F_SETPIPE_SZ(FIFO_CAPACITY));
@@ -220,5 +221,5 @@ const SECOND_LOOKS: [Duration; 3] = [Duration::from_millis(2), Duration::from_mi
 /// Bytes; four transfers of the default size.
 const FIFO_CAPACITY: i32 = 256 * 1024;
 const LEAVE_PAUSE: Duration = Duration::from_millis(20);
-/// Readers that keep an ended FIFO open for longer than this many pauses simply go on with the next session.
+/// Programs that keep an ended FIFO open for longer than this many pauses simply go on with the next session.
 const LEAVE_ROUNDS: u32 = 50;

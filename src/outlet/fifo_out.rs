@@ -20,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use tokio::net::unix::pipe::Receiver;
 
-use super::fifo_in::{COMMON_FLAGS, READ_FLAGS, enlarge};
+use super::fifo_in::{COMMON_FLAGS, READ_FLAGS, enlarge, let_programs_leave};
 use super::{Changes, Source, Watcher};
 
 /// The daemon's end of a FIFO that programs write.
@@ -29,6 +29,8 @@ pub struct OutFifo {
     end: Option<OwnedFd>,
     /// A second descriptor of `end` in the reactor, while a writer is there.
     active: Option<Receiver>,
+    /// Whether anybody was writing when it ended.
+    had_writer: bool,
     changes: Changes,
 }
 
@@ -40,7 +42,7 @@ impl OutFifo {
     pub fn new(path: PathBuf, watcher: &Watcher) -> io::Result<Self> {
         let end = open_read_end(&path)?;
         let changes = watcher.watch(&path)?;
-        Ok(Self { path, end: Some(end), active: None, changes })
+        Ok(Self { path, end: Some(end), active: None, had_writer: false, changes })
     }
 
     /// Where it stands.
@@ -77,19 +79,22 @@ impl OutFifo {
     /// # Errors
     /// Those of read(2).
     pub fn end(&mut self) -> io::Result<usize> {
+        let had_writer = self.has_writer();
         self.active = None;
-        match self.end.take() {
-            Some(end) => read_out(&end),
-            None => Ok(0),
-        }
+        let Some(end) = self.end.take() else { return Ok(0) };
+        self.had_writer = had_writer;
+        read_out(&end)
     }
 
-    /// Undoes [`OutFifo::end`].
+    /// Undoes [`OutFifo::end`]. Writers from before it get a moment to see the EPIPE that they were promised.
     ///
     /// # Errors
     /// Those of open(2).
-    pub fn begin(&mut self) -> io::Result<()> {
+    pub async fn begin(&mut self) -> io::Result<()> {
         if self.end.is_none() {
+            if self.had_writer {
+                let_programs_leave(&self.path).await;
+            }
             self.end = Some(open_read_end(&self.path)?);
         }
         Ok(())

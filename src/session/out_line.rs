@@ -40,7 +40,7 @@ impl OutLine {
             self.end_outlet();
         }
         while let Some(attachment) = self.context.next_attachment().await {
-            if let Err(e) = self.fifo.begin() {
+            if let Err(e) = self.fifo.begin().await {
                 self.context.tell("error", format!("{} cannot be opened again: {e}", self.fifo.path().display()));
             }
             self.serve(&attachment).await;
@@ -133,7 +133,7 @@ impl OutLine {
             self.context.tell("stall", format!("endpoint {address:#04x} is halted; open the outlet again to go on"));
             self.lose("the device refused");
             self.end_outlet();
-            if let Err(e) = self.fifo.begin() {
+            if let Err(e) = self.fifo.begin().await {
                 self.context.tell("error", format!("{} cannot be opened again: {e}", self.fifo.path().display()));
             }
             let over = self.context.stop_or_over(attachment);
