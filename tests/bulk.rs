@@ -1,7 +1,10 @@
 //! Bulk endpoints as files: everything arrives, once and in order.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdout, Stdio};
 use std::thread;
@@ -16,6 +19,14 @@ use serde_json::Value;
 fn zero() -> (Bus, Daemon) {
     let bus = Bus::with(&[DeviceKind::Zero]);
     let daemon = Daemon::run(&bus.device("zero", ""));
+    (bus, daemon)
+}
+
+/// A daemon with the loopback alone, and more about its two ends.
+fn zero_with(back: &str, out: &str) -> (Bus, Daemon) {
+    let bus = Bus::with(&[DeviceKind::Zero]);
+    let pipes = format!("[[device.pipe]]\nendpoint = 0x82\n{back}[[device.pipe]]\nendpoint = 0x02\n{out}");
+    let daemon = Daemon::run(&bus.device("zero", &pipes));
     (bus, daemon)
 }
 
@@ -168,6 +179,111 @@ fn several_writers_never_split_each_others_writes() {
         heard[usize::from(chunk[0])] += 1;
     }
     assert_eq!(heard, [0, ROUNDS, ROUNDS, ROUNDS, ROUNDS]);
+}
+
+#[test]
+fn a_reader_of_a_pipe_that_stops_at_a_stall_sees_the_end_and_the_next_one_goes_on() {
+    let (bus, daemon) = zero_with("stall = \"stop\"\n", "");
+    let (mut back, mut out) = (daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
+    out.write_all(b"before").unwrap();
+    let (same, got) = read_exactly(back, 6);
+    assert_eq!(got, b"before");
+    back = same;
+    bus.command("stall zero 0x82");
+    let rest = within(PATIENCE, move || {
+        let mut rest = Vec::new();
+        back.read_to_end(&mut rest).map(|_| rest).unwrap()
+    });
+    assert_eq!(rest, b"");
+    let opened = daemon.path("zero/ep_82");
+    let back = within(PATIENCE, move || File::open(opened).unwrap());
+    out.write_all(b"after").unwrap();
+    assert_eq!(read_exactly(back, 5).1, b"after");
+    assert_eq!(daemon.count("zero", "ep_82", "stalls"), 1);
+}
+
+#[test]
+fn a_writer_to_a_pipe_that_stops_at_a_stall_gets_epipe_and_the_next_one_goes_on() {
+    let (bus, daemon) = zero_with("", "stall = \"stop\"\n");
+    let back = daemon.reader("zero/ep_82");
+    bus.command("stall zero 0x02");
+    let mut out = daemon.writer("zero/ep_02");
+    let refused = within(PATIENCE, move || {
+        loop {
+            if let Err(e) = out.write_all(b"refused") {
+                return e.kind();
+            }
+            thread::yield_now();
+        }
+    });
+    assert_eq!(refused, std::io::ErrorKind::BrokenPipe);
+    let opened = daemon.path("zero/ep_02");
+    let mut out = within(PATIENCE, move || File::options().write(true).open(opened).unwrap());
+    out.write_all(b"accepted").unwrap();
+    assert_eq!(read_exactly(back, 8).1, b"accepted");
+}
+
+#[test]
+fn in_idle_draining_the_device_is_read_and_the_next_reader_gets_what_comes_then() {
+    let (_bus, daemon) = zero_with("idle = \"drain\"\n", "");
+    let mut out = daemon.writer("zero/ep_02");
+    out.write_all(&[1; 100_000]).unwrap();
+    daemon.wait_count("zero", "ep_82", "discarded_bytes", 100_000);
+    let back = daemon.reader("zero/ep_82");
+    daemon.wait_pipe("zero", "ep_82", |pipe| pipe["open"] == true);
+    out.write_all(b"fresh").unwrap();
+    assert_eq!(read_exactly(back, 5).1, b"fresh");
+}
+
+#[test]
+fn what_a_reader_left_goes_if_the_next_one_wants_only_what_is_new() {
+    let (_bus, daemon) = zero_with("on_open = \"discard\"\n", "");
+    let mut out = daemon.writer("zero/ep_02");
+    let back = daemon.reader("zero/ep_82");
+    out.write_all(&[1; 50_000]).unwrap();
+    drop(read_exactly(back, 10).0);
+    daemon.wait_count("zero", "ep_82", "discarded_bytes", 1);
+    let discarded = daemon.count("zero", "ep_82", "discarded_bytes");
+    let left_in_the_device = 50_000 - 10 - discarded as usize;
+    let back = daemon.reader("zero/ep_82");
+    out.write_all(b"new").unwrap();
+    let (_back, got) = read_exactly(back, left_in_the_device + 3);
+    assert_eq!(&got[left_in_the_device..], b"new");
+}
+
+#[test]
+fn transfers_that_come_back_in_pieces_are_one_stream() {
+    let (bus, daemon) = zero();
+    bus.command("short zero 0x82 100");
+    bus.command("delay zero 0x02 5");
+    let sent = random(200_000, 8);
+    let (back, out) = (daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
+    let writer = thread::spawn({
+        let sent = sent.clone();
+        move || write_in_chunks(&out, &sent, &[10_000, 1])
+    });
+    assert_same(&sent, &read_exactly(back, sent.len()).1, 0);
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_stall_under_load_costs_the_transfer_that_met_it_and_no_other() {
+    let (bus, daemon) = zero();
+    let sent = random(4 << 20, 10);
+    let out = daemon.writer("zero/ep_02");
+    let writer = thread::spawn({
+        let sent = sent.clone();
+        move || write_in_chunks(&out, &sent, &[60_000])
+    });
+    // The loopback is full and says NAK, so the queue is full of transfers that wait.
+    daemon.wait_count("zero", "ep_02", "bytes", 900_000);
+    bus.command("stall zero 0x02");
+    let lost = daemon.wait_count("zero", "ep_02", "lost_bytes", 1) as usize;
+    let got = read_exactly(daemon.reader("zero/ep_82"), sent.len() - lost).1;
+    writer.join().unwrap();
+    let hole = sent.iter().zip(&got).position(|(a, b)| a != b).unwrap();
+    assert_same(&sent[hole + lost..], &got[hole..], hole);
+    assert_eq!(daemon.count("zero", "ep_02", "stalls"), 1);
 }
 
 /// `usbpipe events`, listening.

@@ -1,5 +1,7 @@
 //! The control pipe: by two FIFOs of text, by a socket of messages, and by a command.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::fs::File;

@@ -1,5 +1,7 @@
 //! Framings: message boundaries on a FIFO, shown on a loopback that keeps them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::fs::File;

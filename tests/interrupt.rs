@@ -1,5 +1,7 @@
 //! Interrupt endpoints: a knob that reports ten times in a tenth of a second.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::fs::File;
@@ -86,4 +88,13 @@ fn a_reader_that_stops_reading_misses_no_report() {
     daemon.wait_count("knob", "ep_81", "transfers", before + 50);
     all.extend(read_exactly(knob, 100 * REPORT).1);
     assert_consecutive(&all);
+}
+
+#[test]
+fn a_knob_that_must_be_read_all_the_time_is_and_the_reader_starts_with_now() {
+    let (_bus, daemon) = knob("idle = \"drain\"\n");
+    daemon.wait_count("knob", "ep_81", "discarded_bytes", 30 * REPORT as u64);
+    let (_knob, reports) = read_exactly(daemon.reader("knob/ep_81"), 20 * REPORT);
+    assert_consecutive(&reports);
+    assert!(counter(&reports) >= 30, "not the first report but {}", counter(&reports));
 }

@@ -1,5 +1,7 @@
 //! Isochronous endpoints: sound both ways, in real time, with every loss accounted for.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::fs::File;

@@ -1,5 +1,7 @@
 //! A serial line as somebody meets it who scripts an Arduino.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::fs::File;
@@ -18,7 +20,7 @@ struct Board {
     daemon: Daemon,
     answers: File,
     lines: File,
-    _bus: Bus,
+    bus: Bus,
 }
 
 impl Board {
@@ -27,7 +29,7 @@ impl Board {
         let daemon = Daemon::run(&bus.device(name, &format!("[device.serial]\n{config}")));
         let answers = daemon.reader(&format!("{name}/serial.rx"));
         let lines = daemon.writer(&format!("{name}/serial.tx"));
-        let board = Self { name, daemon, answers, lines, _bus: bus };
+        let board = Self { name, daemon, answers, lines, bus };
         board.wait_boot();
         board
     }
@@ -88,7 +90,7 @@ fn opening_and_closing_a_hundred_times_never_resets_the_board() {
     let board = Board::with(DeviceKind::Uno, "uno", "dtr = true\n");
     assert_eq!(board.status("dtr"), "1");
     let resets = board.status("resets");
-    let Board { name, daemon, answers, lines, _bus } = board;
+    let Board { name, daemon, answers, lines, bus } = board;
     drop((answers, lines));
     for n in 0..100 {
         let answers = daemon.reader("uno/serial.rx");
@@ -101,7 +103,7 @@ fn opening_and_closing_a_hundred_times_never_resets_the_board() {
         daemon.wait_pipe("uno", "serial.tx", |pipe| pipe["open"] == false);
     }
     let (answers, lines) = (daemon.reader("uno/serial.rx"), daemon.writer("uno/serial.tx"));
-    let board = Board { name, daemon, answers, lines, _bus };
+    let board = Board { name, daemon, answers, lines, bus };
     assert_eq!(board.status("resets"), resets);
     assert_eq!(board.status("dtr"), "1");
     assert!(board.daemon.count("uno", "serial.rx", "opens") > 100);
@@ -221,4 +223,26 @@ fn a_touch_leads_to_the_bootloader_and_back_under_one_name() {
     board.wait_boot();
     assert_eq!(board.ask("PING 2"), "PONG 2");
     assert_eq!(board.inodes(), inodes);
+}
+
+#[test]
+fn a_released_line_waits_and_goes_on_where_it_stopped() {
+    let board = Board::uno();
+    assert_eq!(board.serial(&["release"]), "ok");
+    board.daemon.wait_status("uno", |s| s["state"] == "released");
+    board.say("PING while away");
+    assert!(board.serial(&["baud", "9600"]).starts_with("error disconnected "));
+    assert_eq!(board.serial(&["reclaim"]), "ok");
+    assert_eq!(read_line(&board.answers), "PONG while away");
+    assert_eq!(board.status("resets"), "0");
+}
+
+#[test]
+fn what_somebody_asked_of_the_line_is_asked_again_after_an_unplug() {
+    let board = Board::uno();
+    assert_eq!(board.serial(&["baud", "19200"]), "ok");
+    board.bus.command("unplug uno 50");
+    board.daemon.wait_status("uno", |s| s["state"] == "attached" && s["sessions"] == 2);
+    board.wait_boot();
+    assert_eq!(board.status("baud"), "19200");
 }
