@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
 use super::{TextLine, TextReader};
@@ -55,30 +55,34 @@ pub(super) async fn serve_text(
     }
 }
 
-/// A stream socket of text lines.
+/// A stream socket of text lines. Its clients are disconnected when this is dropped.
 pub(super) async fn serve_text_socket(listener: UnixListener, limit: usize, answer: AnswerText) {
-    let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
+    let mut clients = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            pause().await;
-            continue;
-        };
-        let answer = answer.clone();
-        let (source, answers) = stream.into_split();
-        spawn_client(&clients, async move { serve_text(source, answers, limit, answer).await });
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let (source, answers) = stream.into_split();
+                    spawn_client(&mut clients, serve_text(source, answers, limit, answer.clone()));
+                }
+                Err(_) => pause().await,
+            },
+            Some(_) = clients.join_next() => {}
+        }
     }
 }
 
-/// A SEQPACKET socket of binary messages.
+/// A SEQPACKET socket of binary messages. Its clients are disconnected when this is dropped.
 pub(super) async fn serve_binary_socket(mut listener: UnixSeqpacketListener, limit: usize, answer: AnswerBinary) {
-    let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
+    let mut clients = JoinSet::new();
     loop {
-        let Ok(socket) = listener.accept().await else {
-            pause().await;
-            continue;
-        };
-        let answer = answer.clone();
-        spawn_client(&clients, async move { serve_binary(socket, limit, answer).await });
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(socket) => spawn_client(&mut clients, serve_binary(socket, limit, answer.clone())),
+                Err(_) => pause().await,
+            },
+            Some(_) = clients.join_next() => {}
+        }
     }
 }
 
@@ -98,12 +102,9 @@ async fn serve_binary(socket: UnixSeqpacket, limit: usize, answer: AnswerBinary)
 }
 
 /// A client over the limit finds its connection closed.
-fn spawn_client(clients: &Arc<Semaphore>, work: impl Future<Output = ()> + Send + 'static) {
-    if let Ok(place) = clients.clone().try_acquire_owned() {
-        tokio::spawn(async move {
-            work.await;
-            drop(place);
-        });
+fn spawn_client(clients: &mut JoinSet<()>, work: impl Future<Output = ()> + Send + 'static) {
+    if clients.len() < MOST_CLIENTS {
+        clients.spawn(work);
     }
 }
 

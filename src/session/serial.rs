@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::Events;
@@ -26,6 +26,8 @@ pub(super) struct SerialPort {
     profile: String,
     events: Events,
     state: tokio::sync::Mutex<State>,
+    /// Told when the session is over, so that no request holds the line any longer.
+    over: Notify,
     reported: Arc<Mutex<Option<SerialState>>>,
     /// Whether the device is released to another program.
     released: watch::Sender<bool>,
@@ -54,6 +56,7 @@ impl SerialPort {
             profile: config.profile.clone(),
             events,
             state: tokio::sync::Mutex::new(State { wanted, attached: None, listener: None }),
+            over: Notify::new(),
             reported: Arc::default(),
             released,
         }
@@ -70,8 +73,9 @@ impl SerialPort {
         state.attached = Some((device, lines));
     }
 
-    /// The device has gone.
+    /// The device has gone. Requests that are under way end at once, however long a pulse they asked for.
     pub(super) async fn detach(&self) {
+        self.over.notify_waiters();
         let mut state = self.state.lock().await;
         state.attached = None;
         state.listener = None;
@@ -87,6 +91,14 @@ impl SerialPort {
             }
             _ => {}
         }
+        let over = self.over.notified();
+        tokio::select! {
+            answer = self.execute_on_device(request) => answer,
+            () = over => disconnected(&self.device_name),
+        }
+    }
+
+    async fn execute_on_device(&self, request: &SerialRequest) -> Answer {
         let mut state = self.state.lock().await;
         let Some((device, mut lines)) = state.attached.clone() else { return disconnected(&self.device_name) };
         let device = &*device;
