@@ -263,8 +263,9 @@ fn watch(context: &Context, fifo: &InFifo) -> impl Future<Output = ()> + Send + 
         }
     };
     let crowds = async move {
+        // Two that came before the pump did were one change; so there is one look without a cause.
+        let _ = tokio::time::timeout(CROWD_PAUSE, crowd.notified()).await;
         loop {
-            crowd.notified().await;
             let looked_at = path.clone();
             let readers = tokio::task::spawn_blocking(move || holders(&looked_at)).await.unwrap_or_default();
             if readers.len() > 1 {
@@ -278,6 +279,7 @@ fn watch(context: &Context, fifo: &InFifo) -> impl Future<Output = ()> + Send + 
                     ),
                 );
             }
+            crowd.notified().await;
         }
     };
     async move {
@@ -295,5 +297,7 @@ pub(super) fn framing(config: Framing) -> bridge::Framing {
     }
 }
 
+/// A program that reads for less than this is not looked at.
+const CROWD_PAUSE: Duration = Duration::from_millis(500);
 /// Losses are gathered for this long before they are told.
 const LOSS_PAUSE: Duration = Duration::from_secs(1);
