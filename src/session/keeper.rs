@@ -1,7 +1,7 @@
 //! One device's keeper: see the drawing in [`super`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ use crate::config::{DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug};
 use crate::outlet::{self, Access, Dir, DirError, InFifo, OutFifo, Watcher};
 use crate::request::{Answer, control};
 use crate::serial::Function;
+use crate::usb::UsbDevice;
 use crate::usb::descriptors::{Descriptors, Endpoint};
 
 /// What all keepers of a daemon share.
@@ -119,8 +120,12 @@ impl Keeper {
             };
             let pause = match found {
                 Ok(found) => {
-                    backoff.reset();
+                    let (started, moved) = (Instant::now(), self.shared.transfers());
                     self.session(found).await;
+                    // A server that breaks every session at once is not to be asked without a pause.
+                    if started.elapsed() > SETTLED || self.shared.transfers() > moved {
+                        backoff.reset();
+                    }
                     backoff.step()
                 }
                 Err(error) => {
@@ -154,15 +159,19 @@ impl Keeper {
         let function = plan::serial_function(&self.config, &descriptors);
         let bridged = self.prepare(&descriptors, function.as_ref());
         let chosen = self.chosen_settings(&bridged, &descriptors, function.as_ref());
-        for (interface, setting) in plan::alt_settings(chosen.into_iter(), &descriptors) {
-            if let Err(e) = device.set_alt_setting(interface, setting).await {
-                let text = format!("selecting alternate setting {setting} of interface {interface} failed: {e}");
-                self.shared.tell("error", text);
-            }
+        let settings = plan::alt_settings(chosen.into_iter(), &descriptors);
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = self.select(&device, settings) => {}
+            // A device that does not answer holds up nobody's end.
+            () = stopped(&mut stop) => return,
         }
         self.shared.attached(device.clone(), backend, place);
         if let (Some(function), Some(serial)) = (function, self.shared.serial()) {
-            serial.attach(device.clone(), function).await;
+            tokio::select! {
+                () = serial.attach(device.clone(), function) => {}
+                () = stopped(&mut stop) => return,
+            }
         }
         let (phase, phases) = watch::channel(Phase::Attached);
         let (in_use, mut in_use_ended) = mpsc::channel(1);
@@ -204,6 +213,15 @@ impl Keeper {
             }
             // Lines flush while the device is still there.
             None => while self.tasks.join_next().await.is_some() {},
+        }
+    }
+
+    async fn select(&self, device: &Arc<dyn UsbDevice>, settings: Vec<(u8, u8)>) {
+        for (interface, setting) in settings {
+            if let Err(e) = device.set_alt_setting(interface, setting).await {
+                let text = format!("selecting alternate setting {setting} of interface {interface} failed: {e}");
+                self.shared.tell("error", text);
+            }
         }
     }
 
@@ -433,6 +451,8 @@ fn access(config: &crate::config::Access) -> Access {
     outlet::Access { owner: config.owner.clone(), group: config.group.clone(), mode: config.mode }
 }
 
+/// A session of this length was one, even if nothing moved.
+const SETTLED: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 const IN_FIFO_MODE: u32 = 0o640;

@@ -103,6 +103,11 @@ impl Shared {
         lock(&self.state).descriptors.clone()
     }
 
+    /// Transfers of all pipes so far, to tell whether anything moved.
+    pub(super) fn transfers(&self) -> u64 {
+        lock(&self.state).pipes.iter().map(|p| p.counters.transfers()).sum()
+    }
+
     /// Answers one line of the control pipe's text grammar.
     pub(super) async fn answer_control(&self, line: &str) -> Answer {
         let request = match ControlRequest::parse(line) {
