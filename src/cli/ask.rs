@@ -3,6 +3,7 @@
 //! A running daemon that has the device is asked; otherwise a selector is opened for the one request.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{FAILED, Failure, Outcome, run, run_dir};
 use crate::daemon::{Client, ClientError, Daemon, Reply, Request};
@@ -44,12 +45,14 @@ async fn serial_alone(selector: Selector, request: String) -> Result<String, Fai
     let dir = std::env::temp_dir().join(format!("usbpipe-serial-{}", std::process::id()));
     let name = config.name.clone();
     let daemon = Daemon::start(&dir, vec![config]).await.map_err(Failure::run_time)?;
-    let answer = loop {
-        let reply = ask_daemon(&dir, Request::Serial { device: name.clone(), request: request.clone() }).await;
-        if daemon.status().iter().all(|d| d.state == "attached") || reply.is_err() {
-            break reply;
+    let attached = async {
+        while daemon.status().iter().any(|d| d.state != "attached") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let answer = match tokio::time::timeout(ATTACH_PATIENCE, attached).await {
+        Ok(()) => ask_daemon(&dir, Request::Serial { device: name, request }).await,
+        Err(_) => Err(Failure::run_time(format!("{name} was there and has gone; try again when it is back"))),
     };
     daemon.end().await;
     answer
@@ -78,3 +81,6 @@ fn show(answer: &str) -> Outcome {
         Err(RequestError { text, .. }) => Err(Failure::run_time(format!("the answer makes no sense: {text}"))),
     }
 }
+
+/// How long a device that was there a moment ago may take to be there again.
+const ATTACH_PATIENCE: Duration = Duration::from_secs(10);
