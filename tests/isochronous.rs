@@ -220,7 +220,7 @@ fn silence_fills_the_pause_of_a_slow_writer() {
     drop(out);
     let received = Received::at_the_end(&daemon);
     let silence = received.bytes as usize - before.len() - after.len();
-    assert!(silence > 0 && silence % PACKET == 0, "{silence}");
+    assert!(silence > 0 && silence.is_multiple_of(PACKET), "{silence}");
     assert_eq!(received, Received::just(&[before, vec![0; silence], after].concat()));
 }
 
