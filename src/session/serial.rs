@@ -6,6 +6,7 @@
 //!   attach ─────┘        └─ remembers what was asked for, and asks again when the device is back
 //! ```
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -91,7 +92,13 @@ impl SerialPort {
             }
             _ => {}
         }
-        let over = self.over.notified();
+        let over = async {
+            match request {
+                // That the device goes is what a touch waits for.
+                SerialRequest::Touch => pending().await,
+                _ => self.over.notified().await,
+            }
+        };
         tokio::select! {
             answer = self.execute_on_device(request) => answer,
             () = over => disconnected(&self.device_name),
