@@ -93,14 +93,20 @@ impl InLine {
         };
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut open = false;
         loop {
             let before = self.context.counters.transfers();
             let verdict = if self.fifo.has_reader() {
-                self.context.counters.set_open(true);
-                self.context.tell("open", "a program reads");
+                if !std::mem::replace(&mut open, true) {
+                    self.context.counters.set_open(true);
+                    self.context.tell("open", "a program reads");
+                }
                 let verdict = self.pump(&mut *pipe, attachment).await;
                 self.fifo.rest();
                 verdict
+            } else if std::mem::take(&mut open) {
+                self.closed();
+                continue;
             } else if self.config.idle == Idle::Drain {
                 self.drain(&mut *pipe, attachment).await
             } else {
@@ -115,7 +121,7 @@ impl InLine {
             }
             match verdict {
                 Verdict::Stopped | Verdict::Device(TransferError::Disconnected) => return,
-                Verdict::Closed => self.closed(),
+                Verdict::Closed => {}
                 Verdict::Device(TransferError::Stall) => self.halted(attachment, backoff.step()).await,
                 Verdict::Device(e) => {
                     self.context.tell_failure(e);
@@ -147,11 +153,8 @@ impl InLine {
         pump.run(pipe, &mut Discard { fifo: &mut self.fifo, counters: &self.context.counters }, stop).await
     }
 
-    /// The last reader has gone, or in idle draining the first one has come.
+    /// The last reader has gone, while the pump ran or in a pause.
     fn closed(&mut self) {
-        if self.fifo.has_reader() {
-            return;
-        }
         self.context.counters.set_open(false);
         self.context.tell("close", "no program reads");
         let is_real_time = matches!(self.pump, Some(Pump::Iso(_)));

@@ -80,17 +80,25 @@ impl OutLine {
         };
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut open = false;
         loop {
             let over = self.context.stop_or_over(attachment);
             if !self.pump.as_ref().is_some_and(Pump::has_pending) {
+                // The last writer may have gone in a pause.
+                if open && !self.fifo.has_writer() {
+                    open = false;
+                    self.closed();
+                }
                 tokio::select! {
                     biased;
                     () = poll_fn(|cx| self.fifo.poll_opened(cx)) => {}
                     () = over => return,
                 }
             }
-            self.context.counters.set_open(true);
-            self.context.tell("open", "a program writes");
+            if !std::mem::replace(&mut open, true) {
+                self.context.counters.set_open(true);
+                self.context.tell("open", "a program writes");
+            }
             let before = self.context.counters.transfers();
             let verdict = self.pump(&mut *pipe, attachment).await;
             if self.context.counters.transfers() > before {
@@ -99,8 +107,8 @@ impl OutLine {
             match verdict {
                 Verdict::Stopped | Verdict::Device(TransferError::Disconnected) => return,
                 Verdict::Closed => {
-                    self.context.counters.set_open(false);
-                    self.context.tell("close", "no program writes, all is sent");
+                    open = false;
+                    self.closed();
                 }
                 Verdict::Device(TransferError::Stall) => {
                     if self.halted(attachment, backoff.step()).await {
@@ -123,6 +131,12 @@ impl OutLine {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
         let stop = pin!(self.context.stop_or_over(attachment));
         pump.run(pipe, &mut self.fifo, stop).await
+    }
+
+    /// The last writer has gone.
+    fn closed(&self) {
+        self.context.counters.set_open(false);
+        self.context.tell("close", "no program writes, all is sent");
     }
 
     /// True when the session ended meanwhile.
