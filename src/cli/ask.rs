@@ -14,7 +14,7 @@ use crate::session::{execute, locate};
 /// `usbpipe control DEVICE REQUEST…`.
 pub(super) async fn control(dir: Option<PathBuf>, device: String, request: String) -> Outcome {
     if let Some(selector) = selector(&device) {
-        let config = run::device_of(selector, &[])?;
+        let config = run::device_of(selector)?;
         let answer = match ControlRequest::parse(&request) {
             Ok(request) => {
                 let found = locate(&config).await.map_err(Failure::run_time)?;
@@ -39,7 +39,7 @@ pub(super) async fn serial(dir: Option<PathBuf>, device: String, request: String
 
 /// Without a daemon: one is run in a directory of its own for as long as the request takes.
 async fn serial_alone(selector: Selector, request: String) -> Result<String, Failure> {
-    let config = run::device_of(selector, &[])?;
+    let config = run::device_of(selector)?;
     let found = locate(&config).await.map_err(Failure::run_time)?;
     drop(found);
     let dir = std::env::temp_dir().join(format!("usbpipe-serial-{}", std::process::id()));

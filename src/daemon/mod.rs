@@ -58,7 +58,11 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn start_device(&mut self, config: DeviceConfig) -> Result<(), DirError> {
+    /// Starts a keeper for one more device; no other may have its name.
+    ///
+    /// # Errors
+    /// [`DirError`] when something cannot be made.
+    pub fn start_device(&mut self, config: DeviceConfig) -> Result<(), DirError> {
         let handle = Keeper::start(config, self.surroundings.clone())?;
         self.devices.lock().insert(handle.name().to_owned(), handle);
         Ok(())
