@@ -9,11 +9,13 @@
 //! It retries nothing: whoever wants the device again opens a new link.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Sleep, sleep};
@@ -55,12 +57,23 @@ pub(super) struct Link {
     stream: TcpStream,
     devid: u32,
     commands: mpsc::UnboundedReceiver<Command>,
-    pipes: Vec<(PipeId, mpsc::UnboundedSender<Completion>)>,
+    pipes: Vec<OpenPipe>,
     table: Table,
     inbound: Inbound,
     outbound: Outbound,
+    /// Whether what is in `outbound` goes out now.
+    is_due: bool,
     /// Runs while an unlink awaits its answer.
     unlink_timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// A pipe as its link sees it.
+struct OpenPipe {
+    id: PipeId,
+    completions: mpsc::UnboundedSender<Completion>,
+    in_flight: usize,
+    /// Submits in `outbound` that can wait for company, see [`OpenPipe::is_due`].
+    held: usize,
 }
 
 impl Link {
@@ -73,6 +86,7 @@ impl Link {
             table: Table::default(),
             inbound: Inbound::new(),
             outbound: Outbound::default(),
+            is_due: false,
             unlink_timer: None,
         }
     }
@@ -85,7 +99,7 @@ impl Link {
             self.accept(command);
         }
         for entry in self.table.take_all() {
-            finish(&self.pipes, Entry { transfer: entry.transfer.fail(TransferError::Disconnected), ..entry });
+            finish(&mut self.pipes, Entry { transfer: entry.transfer.fail(TransferError::Disconnected), ..entry });
         }
         gone.send_replace(Some(reason));
     }
@@ -112,12 +126,14 @@ impl Link {
 
     fn accept(&mut self, command: Command) {
         match command {
-            Command::Open { pipe, completions } => self.pipes.push((pipe, completions)),
+            Command::Open { pipe, completions } => {
+                self.pipes.push(OpenPipe { id: pipe, completions, in_flight: 0, held: 0 });
+            }
             Command::Submit(submission) => self.submit(submission),
             Command::Cancel { pipe } => self.cancel(pipe),
             Command::Close { pipe } => {
                 self.cancel(pipe);
-                self.pipes.retain(|(id, _)| *id != pipe);
+                self.pipes.retain(|open| open.id != pipe);
             }
         }
     }
@@ -142,6 +158,11 @@ impl Link {
         let data = if is_in { 0 } else { transfer.length };
         self.table.insert(seqnum, Entry { transfer, pipe, ordinal, is_in, sent: false, unlinking: false });
         self.outbound.push_submit(header.encode(), seqnum, data, &self.table);
+        let can_wait = is_in && packets.is_none();
+        match self.pipes.iter_mut().find(|open| open.id == pipe) {
+            Some(open) => self.is_due |= open.submitted(can_wait),
+            None => self.is_due = true,
+        }
     }
 
     fn cancel(&mut self, pipe: PipeId) {
@@ -150,14 +171,18 @@ impl Link {
             let direction = if entry.is_in { Direction::In } else { Direction::Out };
             let unlink = Header::Unlink { seqnum, devid: self.devid, direction, endpoint: 0, victim };
             self.outbound.push_header(unlink.encode());
+            self.is_due = true;
         }
         if self.table.has_unlinks() && self.unlink_timer.is_none() {
             self.unlink_timer = Some(Box::pin(sleep(UNLINK_TIMEOUT)));
         }
     }
 
-    /// Writes until nothing is left or the socket is full.
+    /// Writes until nothing is left that is due, or the socket is full.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_due {
+            return Poll::Ready(Ok(()));
+        }
         while !self.outbound.is_empty() {
             ready!(self.stream.poll_write_ready(cx))?;
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -168,6 +193,8 @@ impl Link {
                 Err(e) => return Poll::Ready(Err(e)),
             }
         }
+        self.is_due = false;
+        self.pipes.iter_mut().for_each(|open| open.held = 0);
         Poll::Ready(Ok(()))
     }
 
@@ -176,11 +203,11 @@ impl Link {
         loop {
             ready!(self.stream.poll_read_ready(cx)).map_err(|e| describe(&e))?;
             let stream = &self.stream;
-            match self.inbound.fill(&mut self.table, |slices| stream.try_read_vectored(slices)) {
+            match self.inbound.fill(&mut self.table, |slices| read(stream, slices)) {
                 Ok(0) => return Poll::Ready(Err("the server closed the connection".into())),
                 Ok(_) => {
-                    let pipes = &self.pipes;
-                    let done = |entry| finish(pipes, entry);
+                    let (pipes, is_due) = (&mut self.pipes, &mut self.is_due);
+                    let done = |entry| *is_due |= finish(pipes, entry);
                     self.inbound.process(&mut self.table, done).map_err(|e| format!("the server broke USB/IP: {e}"))?;
                     if !self.table.has_unlinks() {
                         self.unlink_timer = None;
@@ -200,10 +227,42 @@ impl Link {
     }
 }
 
-/// Gives an ended transfer back to its pipe; a pipe that has been closed wants it no more.
-fn finish(pipes: &[(PipeId, mpsc::UnboundedSender<Completion>)], entry: Entry) {
-    if let Some((_, completions)) = pipes.iter().find(|(id, _)| *id == entry.pipe) {
-        let _ = completions.send((entry.ordinal, entry.transfer));
+/// A read that leaves room has emptied the socket, so the next one waits for the reactor's word: no system call is
+/// spent on being told that there is nothing.
+fn read(stream: &TcpStream, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    let room: usize = slices.iter().map(|slice| slice.len()).sum();
+    let mut last = None;
+    let result = stream.try_io(Interest::READABLE, || match (&*SockRef::from(stream)).read_vectored(slices)? {
+        n if 0 < n && n < room => {
+            last = Some(n);
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        n => Ok(n),
+    });
+    last.map_or(result, Ok)
+}
+
+/// Gives an ended transfer back to its pipe; a pipe that has been closed wants it no more. True when submits of this
+/// pipe that waited are due now.
+fn finish(pipes: &mut [OpenPipe], entry: Entry) -> bool {
+    let Some(open) = pipes.iter_mut().find(|open| open.id == entry.pipe) else { return false };
+    open.in_flight -= 1;
+    let _ = open.completions.send((entry.ordinal, entry.transfer));
+    open.is_due()
+}
+
+impl OpenPipe {
+    /// Takes note of a submit; true when it must go out now.
+    fn submitted(&mut self, can_wait: bool) -> bool {
+        self.in_flight += 1;
+        self.held += usize::from(can_wait);
+        !can_wait || self.is_due()
+    }
+
+    /// IN transfers that go back into flight one by one would each cost a write here and a wakeup there. While at
+    /// least half of the pipe's are on the wire, the others wait for something that goes out anyway.
+    fn is_due(&self) -> bool {
+        self.held > 0 && self.held * 2 >= self.in_flight
     }
 }
 
