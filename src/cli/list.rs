@@ -72,11 +72,12 @@ fn show(listing: &Listing) -> Outcome {
         }
     }
     for d in &listing.local {
-        let words = [Some(d.port.clone()), Some(d.id.clone()), d.product.clone(), d.serial.clone(), d.speed.clone()];
+        let quoted = |text: &Option<String>| text.as_ref().map(|t| format!("{t:?}"));
+        let words = [Some(d.port.clone()), Some(d.id.clone()), quoted(&d.product), quoted(&d.serial), d.speed.clone()];
         print_line(&words.into_iter().flatten().collect::<Vec<_>>().join("  "))?;
     }
     for d in &listing.remote {
-        print_line(&format!("{}  {}  {}", d.selector, d.id, d.interfaces.join(" ")))?;
+        print_line(&format!("{}  {}  {}", d.selector.escape_debug(), d.id, d.interfaces.join(" ")))?;
     }
     if listing.bridged.is_empty() && listing.local.is_empty() && listing.remote.is_empty() {
         eprintln!("usbpipe: no daemon runs here and no USB device is attached; try `usbpipe demo`");

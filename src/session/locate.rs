@@ -64,7 +64,9 @@ fn choose(exported: &[Exported], config: &DeviceConfig, remote: &Remote) -> Resu
 }
 
 fn describe(exported: &[Exported]) -> String {
-    let one = |e: &Exported| format!("{} ({:04x}:{:04x})", e.device.busid, e.device.vendor_id, e.device.product_id);
+    let one = |e: &Exported| {
+        format!("{} ({:04x}:{:04x})", e.device.busid.escape_debug(), e.device.vendor_id, e.device.product_id)
+    };
     match exported {
         [] => "nothing".to_owned(),
         some => some.iter().map(one).collect::<Vec<_>>().join(", "),
