@@ -1,5 +1,7 @@
 //! The commands, as somebody types them.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 #[path = "common/vitals.rs"]
 mod vitals;

@@ -1,5 +1,7 @@
 //! What the configuration says, what it may not say, and what happens when it changes.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 #[path = "common/vitals.rs"]
 mod vitals;

@@ -1,5 +1,7 @@
 //! Programs that are killed or stopped, and a daemon that is.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 #[path = "common/vitals.rs"]
 mod vitals;

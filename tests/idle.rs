@@ -1,5 +1,7 @@
 //! Nobody reads, nothing happens: the daemon sleeps.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 #[path = "common/vitals.rs"]
 mod vitals;

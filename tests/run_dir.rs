@@ -1,5 +1,7 @@
 //! What stands on disk: who may use it, what is in the way, and what is left at the end.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 #[path = "common/vitals.rs"]
 mod vitals;

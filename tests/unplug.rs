@@ -1,19 +1,22 @@
 //! A device is pulled out and plugged in again while programs have its pipes open.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 #[path = "common/vitals.rs"]
 mod vitals;
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::{JoinHandle, spawn};
 
 use common::{Bus, Daemon, read_exactly, wait_for, within};
-use firmware_mock::DeviceKind::{Knob, Zero};
+use firmware_mock::DeviceKind::{Echo, Knob, Zero};
 use nix::libc::{ENXIO, O_NONBLOCK};
 use vitals::{Events, inode};
 
@@ -182,6 +185,31 @@ fn a_daemon_that_was_started_first_attaches_when_the_server_comes_up_and_leaks_n
     assert_eq!(reader.join().unwrap().len(), 1000);
 }
 
+#[test]
+fn a_pulse_of_a_minute_does_not_hold_up_the_next_session_nor_the_end() {
+    let bus = Bus::with(&[Echo]);
+    let mut daemon = Daemon::run(&bus.device("echo", ""));
+    let mut events = Events::of(&daemon);
+    let pulse = |daemon: &Daemon| {
+        let mut client = UnixStream::connect(daemon.path("echo/serial.ctl")).unwrap();
+        client.write_all(b"dtr pulse 60000\n").unwrap();
+        let on = || daemon.answer(&["control", "echo", "status"]).starts_with("ok").then_some(());
+        wait_for(on, || "the device does not answer".into());
+        client
+    };
+    let client = pulse(&daemon);
+    bus.command("unplug echo 50");
+    events.wait("attach", "echo");
+    let mut answer = String::new();
+    within(common::PATIENCE, move || BufReader::new(client).read_line(&mut answer).map(|_| answer))
+        .unwrap()
+        .starts_with("error disconnected")
+        .then_some(())
+        .unwrap();
+    let _client = pulse(&daemon);
+    assert!(daemon.end().success());
+}
+
 /// Pipes with small transfers, so that little is under way.
 fn pipes(unplug: &str) -> String {
     let mut text = format!("unplug = \"{unplug}\"\n");
@@ -295,7 +323,7 @@ impl Size {
         };
         wait_for(small, || format!("was {self:?}, is {:?}", Self::of(daemon)));
         let now = Self::of(daemon);
-        println!("after 20 unplugs {self:?}, after 220 {now:?}");
+        eprintln!("after 20 unplugs {self:?}, after 220 {now:?}");
         assert!(now.kib < self.kib + 1024, "was {self:?}, is {now:?}");
     }
 }

@@ -1,6 +1,12 @@
 //! What a process costs, read from `/proc`; and the events of a daemon, as `usbpipe events` prints them.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part of it"
+)]
 
 use std::collections::VecDeque;
 use std::fs;
