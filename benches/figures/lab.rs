@@ -7,7 +7,7 @@ use std::process::{ChildStderr, Command, Stdio};
 use tempfile::TempDir;
 use usbpipe::selector::Remote;
 
-use crate::process::Process;
+use crate::process::{OWN, Process, place};
 
 /// All that runs while figures are taken.
 pub(crate) struct Lab {
@@ -27,6 +27,13 @@ impl Lab {
         let (daemon, daemon_stderr) = start_daemon(dir.path(), port);
         let direct = Remote { host: "127.0.0.1".into(), port, busid: Some("1-8".into()) };
         Self { daemon, direct, mock, dir, _stderr: [mock_stderr, daemon_stderr] }
+    }
+
+    /// Puts the programs of this side, the daemon among them, on some cores and the simulated devices on others.
+    pub(crate) fn place(&self, host: &[usize], device: &[usize]) {
+        place(OWN, host);
+        place(self.daemon.pid(), host);
+        place(self.mock.pid(), device);
     }
 
     /// An outlet of the bridged device.

@@ -3,6 +3,7 @@
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, SysconfVar, sysconf};
@@ -37,7 +38,7 @@ impl Process {
         let _ = self.0.wait();
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.0.id().cast_signed())
     }
 }
@@ -49,6 +50,22 @@ impl Drop for Process {
         let _ = self.0.wait();
     }
 }
+
+/// The cores that this process may use, lowest first.
+pub(crate) fn cores() -> Vec<usize> {
+    let allowed = sched_getaffinity(OWN).expect("known on Linux");
+    (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false)).collect()
+}
+
+/// Lets the main thread of a process run on these cores only. Nothing that is measured for latency has a second one.
+pub(crate) fn place(process: Pid, cores: &[usize]) {
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|&core| set.set(core).expect("a core of this machine"));
+    sched_setaffinity(process, &set).expect("cores that we may use ourselves");
+}
+
+/// Stands for the calling thread.
+pub(crate) const OWN: Pid = Pid::from_raw(0);
 
 /// utime and stime of this process so far.
 pub(crate) fn own_cpu() -> Duration {

@@ -25,14 +25,14 @@ impl Runs {
 
 impl Table {
     pub(crate) fn new() -> Self {
-        print(&format!("{:<26} {:>10} {:>10} {:>6}", "name", "usbpipe", "reference", "ratio"));
+        print(&format!("{:<34} {:>10} {:>10} {:>6}", "name", "usbpipe", "reference", "ratio"));
         Self(())
     }
 
     /// Medians of both sides and their ratio on stdout; the spread of the runs on stderr.
     pub(crate) fn figure(&mut self, name: &str, usbpipe: &Runs, reference: &Runs) {
         let (ours, theirs) = (usbpipe.median(), reference.median());
-        print(&format!("{name:<26} {:>10} {:>10} {:>6.2}", short(ours), short(theirs), ours / theirs));
+        print(&format!("{name:<34} {:>10} {:>10} {:>6.2}", short(ours), short(theirs), ours / theirs));
         let runs = usbpipe.0.len();
         self.note(&format!("{name}: {runs} runs, usbpipe {}, reference {}", usbpipe.span(), reference.span()));
     }
