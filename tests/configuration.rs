@@ -244,6 +244,27 @@ fn with_on_open_discard_a_new_reader_gets_nothing_old() {
 }
 
 #[test]
+fn with_on_open_discard_a_reader_that_leaves_while_the_device_is_away_leaves_nothing() {
+    let bus = Bus::with(&[Zero]);
+    let pipes = "[[device.pipe]]\nendpoint = 0x82\non_open = \"discard\"\n[[device.pipe]]\nendpoint = 0x02\n";
+    let daemon = Daemon::run(&bus.device("zero", pipes));
+    let mut writer = daemon.writer("zero/ep_02");
+    let reader = daemon.reader("zero/ep_82");
+    writer.write_all(b"old bytes").unwrap();
+    let (reader, _) = read_exactly(reader, 3);
+    bus.command("unplug zero 3000");
+    daemon.wait_status("zero", |device| device["state"] != "attached");
+    drop(reader);
+    wait_for(
+        || (daemon.count("zero", "ep_82", "discarded_bytes") == 6).then_some(()),
+        || daemon.status("zero").to_string(),
+    );
+    let reader = daemon.reader("zero/ep_82");
+    writer.write_all(b"new").unwrap();
+    assert_eq!(read_exactly(reader, 3).1, b"new");
+}
+
+#[test]
 fn with_stall_stop_a_halt_ends_readers_until_they_open_again() {
     let bus = Bus::with(&[Zero]);
     let daemon = Daemon::run(&bus.device("zero", "[[device.pipe]]\nendpoint = 0x81\nstall = \"stop\"\n"));

@@ -273,6 +273,7 @@ fn a_halt_and_an_alternate_setting_are_asked_for_by_name() {
     assert_eq!(text.ask(is_halted), "ok 0100");
     assert_eq!(text.ask("clear-halt 0x82"), "ok");
     assert_eq!(text.ask(is_halted), "ok 0000");
+    assert!(text.ask("clear-halt 0x8a").starts_with("error invalid "));
     assert_eq!(text.ask("alt 0 0"), "ok");
     assert!(text.ask("alt 0 7").starts_with("error stall "));
     assert!(text.ask("alt 9 0").starts_with("error "));

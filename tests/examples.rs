@@ -1,5 +1,7 @@
 //! The examples, run as a reader would run them.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::process::Command;

@@ -21,8 +21,9 @@ pub struct PipeConfig {
     pub framing: Framing,
     /// Bytes a transfer, 1 to 16 MiB, before it is rounded to wMaxPacketSize; 65536.
     pub transfer: u32,
-    /// Transfers in flight, 1 to 256; 8. `transfer` × `queue` is at most 64 MiB.
-    pub queue: u16,
+    /// Transfers in flight, 1 to 256. `transfer` × `queue` is at most 64 MiB. `None` is [`DEFAULT_QUEUE`], or for an
+    /// isochronous endpoint as many as its interval asks for.
+    pub queue: Option<u16>,
     /// IN: what happens while nobody reads.
     pub idle: Idle,
     /// IN: what becomes of bytes that the last reader left.
@@ -145,6 +146,9 @@ pub enum Underrun {
 /// Largest transfer in bytes that a FIFO in packet mode keeps whole: PIPE_BUF of Linux, pipe(2).
 pub const PACKET_FIFO_MAX: u32 = 4096;
 
+/// Transfers in flight where nothing else is said.
+pub const DEFAULT_QUEUE: u16 = 8;
+
 impl PipeConfig {
     /// The endpoint with this address and every default.
     pub fn new(endpoint: u8) -> Self {
@@ -155,7 +159,7 @@ impl PipeConfig {
             outlets: vec![OutletKind::Fifo],
             framing: Framing::default(),
             transfer: 65536,
-            queue: 8,
+            queue: None,
             idle: Idle::default(),
             on_open: OnOpen::default(),
             stall: StallPolicy::default(),

@@ -147,7 +147,7 @@ fn every_key_is_understood() {
         outlets: vec![OutletKind::Socket],
         framing: Framing::Jsonl,
         transfer: 1 << 20,
-        queue: 64,
+        queue: Some(64),
         idle: Idle::Drain,
         on_open: OnOpen::Discard,
         stall: StallPolicy::Stop,

@@ -21,7 +21,7 @@ pub async fn execute(device: &dyn UsbDevice, request: &ControlRequest, timeout: 
         ControlRequest::Descriptor(DescriptorKind::Config(index)) => hex_answer(
             device.control(standard::get_configuration_descriptor(*index, u16::MAX), Vec::new(), timeout).await,
         ),
-        ControlRequest::ClearHalt(endpoint) => done(device.clear_halt(*endpoint).await),
+        ControlRequest::ClearHalt(endpoint) => clear_halt(device, *endpoint).await,
         ControlRequest::Alt { interface, setting } => done(device.set_alt_setting(*interface, *setting).await),
         ControlRequest::Reset => done(device.reset().await),
         ControlRequest::Status => status(device),
@@ -51,6 +51,16 @@ pub(super) async fn transfer(
         _ => return Err(TransferError::Invalid),
     };
     device.control(setup, data, timeout).await
+}
+
+/// A device need not refuse an endpoint that it does not have, so it is not asked: USB 2.0, 9.4.1.
+async fn clear_halt(device: &dyn UsbDevice, endpoint: u8) -> Answer {
+    let known = endpoint & 0x0f == 0 || device.descriptors().find_endpoint(endpoint, None, None).is_some();
+    if known {
+        return done(device.clear_halt(endpoint).await);
+    }
+    let text = format!("the device has no endpoint {endpoint:#04x}; `usbpipe list` shows those it has");
+    Answer::Error { name: ErrorName::Invalid, text }
 }
 
 /// The answer to any request while the device is away.

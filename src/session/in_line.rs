@@ -12,12 +12,13 @@
 use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, stopped};
 use super::plan;
-use crate::bridge::{self, BulkIn, Discard, IsoIn, Verdict};
+use crate::bridge::{self, BulkIn, Counters, Discard, IsoIn, Verdict};
 use crate::config::{Framing, Idle, OnOpen, PipeConfig, StallPolicy};
 use crate::outlet::{InFifo, Sink, holders};
 use crate::usb::descriptors::TransferType;
@@ -29,6 +30,8 @@ pub(super) struct InLine {
     config: PipeConfig,
     fifo: InFifo,
     pump: Option<Pump>,
+    /// How many lost packets have been told of.
+    told_losses: Arc<AtomicU64>,
 }
 
 enum Pump {
@@ -38,7 +41,7 @@ enum Pump {
 
 impl InLine {
     pub(super) fn new(context: Context, config: PipeConfig, fifo: InFifo) -> Self {
-        Self { context, config, fifo, pump: None }
+        Self { context, config, fifo, pump: None, told_losses: Arc::default() }
     }
 
     /// Lives until the daemon stops.
@@ -62,10 +65,12 @@ impl InLine {
 
     /// Waits for the device; readers meanwhile get what had arrived before it went.
     async fn next_attachment(&mut self) -> Option<Attachment> {
+        let forgets = self.forgets();
         let Self { context, fifo, pump, .. } = self;
+        let counters = context.counters.clone();
         tokio::select! {
             attachment = context.next_attachment() => attachment,
-            () = deliver_forever(pump, fifo) => None,
+            () = deliver_forever(pump, fifo, forgets.then_some(&counters)) => None,
         }
     }
 
@@ -139,12 +144,18 @@ impl InLine {
     async fn pump(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
         let stop = pin!(self.context.stop_or_over(attachment));
-        let watch = watch(&self.context, &self.fifo);
-        tokio::select! {
+        let watch = watch(&self.context, &self.fifo, self.told_losses.clone());
+        let verdict = tokio::select! {
             biased;
             verdict = pump.run(pipe, &mut self.fifo, stop) => verdict,
             () = watch => Verdict::Stopped,
+        };
+        let lost = self.context.counters.lost_packets();
+        let told = self.told_losses.swap(lost, Ordering::Relaxed);
+        if lost > told {
+            self.context.tell("loss", losses(lost - told));
         }
+        verdict
     }
 
     async fn drain(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
@@ -157,12 +168,14 @@ impl InLine {
     fn closed(&mut self) {
         self.context.counters.set_open(false);
         self.context.tell("close", "no program reads");
-        let is_real_time = matches!(self.pump, Some(Pump::Iso(_)));
-        if is_real_time || self.config.on_open == OnOpen::Discard {
-            let waiting = self.pump.as_mut().map_or(0, Pump::discard);
-            let unread = self.fifo.discard().unwrap_or(0);
-            self.context.counters.add_discarded(waiting + unread);
+        if self.forgets() {
+            discard(&mut self.pump, &mut self.fifo, &self.context.counters);
         }
+    }
+
+    /// Whether what the last reader leaves is of no use to the next one.
+    fn forgets(&self) -> bool {
+        matches!(self.pump, Some(Pump::Iso(_))) || self.config.on_open == OnOpen::Discard
     }
 
     async fn halted(&mut self, attachment: &Attachment, pause: Duration) {
@@ -239,30 +252,42 @@ impl Pump {
     }
 }
 
-/// While the device is away: whoever opens the FIFO gets what had arrived. Ends only by being dropped.
-async fn deliver_forever(pump: &mut Option<Pump>, fifo: &mut InFifo) {
-    while let Some(pump) = pump.as_mut().filter(|p| p.has_pending()) {
+fn discard(pump: &mut Option<Pump>, fifo: &mut InFifo, counters: &Counters) {
+    let waiting = pump.as_mut().map_or(0, Pump::discard);
+    let unread = fifo.discard().unwrap_or(0);
+    counters.add_discarded(waiting + unread);
+}
+
+/// While the device is away: whoever opens the FIFO gets what had arrived. With `forgets` what the last reader leaves
+/// is thrown away and counted there. Ends only by being dropped.
+async fn deliver_forever(pump: &mut Option<Pump>, fifo: &mut InFifo, forgets: Option<&Counters>) {
+    while forgets.is_some() || pump.as_ref().is_some_and(Pump::has_pending) {
         poll_fn(|cx| fifo.poll_opened(cx)).await;
-        pump.deliver(fifo).await;
+        if let Some(pump) = pump {
+            pump.deliver(fifo).await;
+        }
+        if let Some(counters) = forgets {
+            poll_fn(|cx| fifo.poll_closed(cx)).await;
+            discard(pump, fifo, counters);
+        }
         fifo.rest();
     }
     pending().await
 }
 
 /// Tells of losses, at most once in a while, and of programs that take each other's bytes. Never ends.
-fn watch(context: &Context, fifo: &InFifo) -> impl Future<Output = ()> + Send + use<> {
+fn watch(context: &Context, fifo: &InFifo, told: Arc<AtomicU64>) -> impl Future<Output = ()> + Send + use<> {
     let (events, device, outlet) = (context.events.clone(), context.device.clone(), context.outlet.clone());
     let (counters, crowd, path) = (context.counters.clone(), fifo.crowd(), fifo.path().to_owned());
     let tell = Arc::new(move |event: &str, text: String| events.tell(event, &device, Some(&outlet), text));
     let tell_crowd = tell.clone();
-    let losses = async move {
-        let mut told = counters.lost_packets();
+    let lossy = async move {
         loop {
             counters.loss().await;
             tokio::time::sleep(LOSS_PAUSE).await;
             let lost = counters.lost_packets();
-            tell("loss", format!("{} packets were lost: the reader is too slow", lost - told));
-            told = lost;
+            let before = told.swap(lost, Ordering::Relaxed);
+            tell("loss", losses(lost - before));
         }
     };
     let crowds = async move {
@@ -286,8 +311,12 @@ fn watch(context: &Context, fifo: &InFifo) -> impl Future<Output = ()> + Send + 
         }
     };
     async move {
-        tokio::join!(losses, crowds);
+        tokio::join!(lossy, crowds);
     }
+}
+
+fn losses(lost: u64) -> String {
+    format!("{lost} packets were lost: the reader is too slow")
 }
 
 pub(super) fn framing(config: Framing) -> bridge::Framing {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::bridge::{IsoShape, Sizes};
-use crate::config::{DeviceConfig, Framing, PACKET_FIFO_MAX, PipeConfig, SerialConfig};
+use crate::config::{DEFAULT_QUEUE, DeviceConfig, Framing, PACKET_FIFO_MAX, PipeConfig, SerialConfig};
 use crate::serial::{Function, find_function};
 use crate::usb::descriptors::{Descriptors, Endpoint, Speed, TransferType};
 
@@ -48,7 +48,7 @@ pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
     let transfer = if address & 0x80 != 0 { SERIAL_IN_TRANSFER } else { SERIAL_OUT_TRANSFER };
     PipeConfig {
         transfer,
-        queue: SERIAL_QUEUE,
+        queue: Some(SERIAL_QUEUE),
         on_open: config.on_open,
         idle: config.idle,
         flush: config.flush,
@@ -68,7 +68,7 @@ pub(super) fn sizes(config: &PipeConfig, endpoint: &Endpoint) -> Sizes {
         _ if endpoint.is_in() => wanted.div_ceil(packet) * packet,
         _ => wanted,
     };
-    Sizes { transfer, max_packet: packet, queue: usize::from(config.queue) }
+    Sizes { transfer, max_packet: packet, queue: usize::from(config.queue.unwrap_or(DEFAULT_QUEUE)) }
 }
 
 /// Transfers of an isochronous endpoint: as many packets as pass in [`ISO_TRANSFER_TIME`].
@@ -80,7 +80,12 @@ pub(super) fn iso_shape(config: &PipeConfig, endpoint: &Endpoint, speed: Speed) 
     let in_time = packets_in(ISO_TRANSFER_TIME, endpoint, speed);
     let in_size = config.transfer as usize / packet_size;
     let packets = in_time.min(in_size).clamp(1, MOST_ISO_PACKETS);
-    IsoShape { packet_size, packets, queue: usize::from(config.queue).max(2) }
+    let in_flight = if endpoint.is_in() { ISO_IN_FLIGHT } else { ISO_OUT_FLIGHT };
+    let queue = match config.queue {
+        Some(queue) => usize::from(queue),
+        None => packets_in(in_flight, endpoint, speed).div_ceil(packets).min(MOST_ISO_TRANSFERS),
+    };
+    IsoShape { packet_size, packets, queue: queue.max(2) }
 }
 
 /// How many packets of this endpoint pass in `time`.
@@ -107,6 +112,11 @@ const SERIAL_IN_TRANSFER: u32 = 1;
 const SERIAL_OUT_TRANSFER: u32 = 4096;
 /// One wakeup for this much of a stream.
 const ISO_TRANSFER_TIME: Duration = Duration::from_millis(16);
+/// How long the daemon may be kept from running without a gap. For IN it costs nothing but memory; for OUT it is the
+/// time from a write to the bus.
+const ISO_IN_FLIGHT: Duration = Duration::from_millis(512);
+const ISO_OUT_FLIGHT: Duration = Duration::from_millis(256);
+const MOST_ISO_TRANSFERS: usize = 64;
 /// The most packets that Linux takes in one URB (usbfs).
 const MOST_ISO_PACKETS: usize = 128;
 
@@ -136,7 +146,7 @@ mod tests {
     fn isochronous_transfers_hold_a_few_milliseconds() {
         let config = PipeConfig::new(0x83);
         let shape = iso_shape(&config, &endpoint(0x83, TransferType::Isochronous, 192, 4), Speed::High);
-        assert_eq!((shape.packet_size, shape.packets), (192, 16));
+        assert_eq!((shape.packet_size, shape.packets, shape.queue), (192, 16, 32));
         let fast = iso_shape(&config, &endpoint(0x83, TransferType::Isochronous, 1024, 1), Speed::High);
         assert_eq!(fast.packets, 64, "limited by `transfer`");
     }

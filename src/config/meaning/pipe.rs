@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::checks::{Checks, choice};
 use crate::config::typed::{Typed, TypedPipe};
 use crate::config::value::{DAY, Value};
-use crate::config::{Framing, OutletKind, PACKET_FIFO_MAX, Patience, PipeConfig};
+use crate::config::{DEFAULT_QUEUE, Framing, OutletKind, PACKET_FIFO_MAX, Patience, PipeConfig};
 
 /// What the tables of one device mean.
 pub(super) fn pipes(checks: &mut Checks<'_>, typed: &[Spanned<TypedPipe>]) -> Vec<PipeConfig> {
@@ -123,8 +123,9 @@ fn transfer(checks: &mut Checks<'_>, table: &TypedPipe, framing: Framing, outlet
     }
 }
 
-fn queue(checks: &mut Checks<'_>, table: &TypedPipe, transfer: u32) -> u16 {
-    let queue = checks.read("queue", &table.queue, |v| v.integer(1..=256)).unwrap_or(PipeConfig::new(0x81).queue);
+fn queue(checks: &mut Checks<'_>, table: &TypedPipe, transfer: u32) -> Option<u16> {
+    let given = checks.read("queue", &table.queue, |v| v.integer(1..=256));
+    let queue: u16 = given.unwrap_or(DEFAULT_QUEUE);
     let span = span(&table.queue).or(span(&table.transfer));
     if let (Some(span), true) = (span, u64::from(transfer) * u64::from(queue) > MAX_IN_FLIGHT) {
         checks.refuse(
@@ -132,7 +133,7 @@ fn queue(checks: &mut Checks<'_>, table: &TypedPipe, transfer: u32) -> u16 {
             format!("`transfer` × `queue` is {transfer} × {queue} bytes, but must be at most 64M; lower one"),
         );
     }
-    queue
+    given
 }
 
 fn patience(value: &Value) -> Result<Patience, String> {
