@@ -119,7 +119,8 @@ fn the_example_of_the_contract_is_understood() {
     let serial = arduino.serial.as_ref().unwrap();
     assert_eq!((serial.baud, serial.reset, serial.driver), (Some(115_200), ResetPolicy::OnOpen, Driver::Kernel));
     assert_eq!(serial.outlets, [OutletKind::Fifo, OutletKind::Tty, OutletKind::Socket]);
-    let first = PipeConfig { outlets: vec![OutletKind::Fifo, OutletKind::Socket], ..PipeConfig::new(0x81) };
+    let first =
+        PipeConfig { outlets: vec![OutletKind::Fifo, OutletKind::Socket], queue: Some(8), ..PipeConfig::new(0x81) };
     let second = PipeConfig { interface: Some(1), alt: Some(1), ..PipeConfig::new(0x83) };
     assert_eq!(probe.pipes, [first, second]);
 }
