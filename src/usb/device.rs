@@ -20,6 +20,23 @@ pub trait UsbDevice: Send + Sync {
     /// One control transfer: `data` is sent for OUT and ignored for IN; the answer is what was received.
     fn control(&self, setup: Setup, data: Vec<u8>, timeout: Duration) -> BoxFuture<'_, Result<Vec<u8>, TransferError>>;
 
+    /// Takes an interface for this daemon alone, before its setting is selected or a pipe to it is opened. With
+    /// `detach` a kernel driver that holds it is sent away. Twice is once. A backend whose devices are exclusive as a
+    /// whole has nothing to do.
+    ///
+    /// # Errors
+    /// [`OpenError::Busy`] with the name of the driver that holds it, [`OpenError::NotFound`] after the device has gone.
+    fn claim(&self, interface: u8, detach: bool) -> BoxFuture<'_, Result<(), OpenError>> {
+        let _ = (interface, detach);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Gives every claimed interface back, to the kernel driver that was sent away from it. All pipes are closed by
+    /// then. A device that has gone needs nothing.
+    fn give_back(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// A pipe to this endpoint, whose alternate setting has been selected. One pipe an endpoint at a time.
     ///
     /// # Errors

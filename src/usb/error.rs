@@ -59,6 +59,8 @@ pub enum OpenError {
     NotFound(String),
     /// Somebody else uses it.
     Busy(String),
+    /// This user may not use it.
+    Denied(String),
     /// The way to the device failed.
     Unreachable(String, std::io::Error),
     /// The peer or the device answered with something that makes no sense.
@@ -68,7 +70,7 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFound(text) | Self::Busy(text) | Self::Protocol(text) => f.write_str(text),
+            Self::NotFound(text) | Self::Busy(text) | Self::Denied(text) | Self::Protocol(text) => f.write_str(text),
             Self::Unreachable(text, cause) => write!(f, "{text}: {cause}"),
         }
     }
