@@ -2,6 +2,7 @@
 //!
 //! The two traits here are what a backend implements. Nothing in this folder knows of outlets or of files.
 
+mod advice_linux;
 pub mod descriptors;
 mod device;
 mod error;
@@ -9,6 +10,7 @@ pub mod standard;
 mod transfer;
 pub mod usbip;
 
+pub use advice_linux::{permission_advice, port_permission_advice};
 pub use device::{BoxFuture, Pipe, UsbDevice, complete, drain};
 pub use error::{OpenError, TransferError};
 pub use standard::Setup;

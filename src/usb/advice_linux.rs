@@ -1,0 +1,208 @@
+//! What to do about a device node that this user may not open: the rule to install or the group to join, on one line.
+//! Opens nothing and changes nothing.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgroups};
+
+/// The end of a sentence about the device `vid:pid` whose `node` (`/dev/bus/usb/001/004`, `/dev/ttyACM0`) could not be
+/// opened for lack of permission: whose node it is, and the commands that give access. One line without a full stop.
+pub fn permission_advice(vid: u16, pid: u16, node: &Path) -> String {
+    let me = Me::current();
+    advice(&(install(vid, pid) + &me.how_to_join(SERVICE_GROUP)), &Node::of(node), &me)
+}
+
+/// The same for a serial port that is no USB device, such as `/dev/ttyS0`: no rule for a device helps there.
+pub fn port_permission_advice(node: &Path) -> String {
+    advice("run usbpipe as its owner", &Node::of(node), &Me::current())
+}
+
+/// The commands that install the rules for a device. A file of its own for each device, so that one does not replace
+/// another, and before `73-seat-late.rules`, where the access by seat is given.
+fn install(vid: u16, pid: u16) -> String {
+    format!(
+        "install the rule: usbpipe udev {vid:04x}:{pid:04x} | sudo tee /etc/udev/rules.d/61-usbpipe-{vid:04x}-{pid:04x}\
+         .rules && sudo udevadm control --reload && sudo udevadm trigger -s usb -s tty"
+    )
+}
+
+/// A device node as `stat` shows it.
+struct Node {
+    path: String,
+    owner: String,
+    group: String,
+    gid: Gid,
+    mode: u32,
+    /// Why it could not be looked at.
+    problem: Option<String>,
+}
+
+/// Who asks.
+struct Me {
+    name: String,
+    groups: Vec<Gid>,
+    /// Groups of the user database, which a session that is older than the change does not have yet.
+    listed: Vec<String>,
+}
+
+fn advice(install: &str, node: &Node, me: &Me) -> String {
+    let Node { path, owner, group, mode, .. } = node;
+    if let Some(problem) = &node.problem {
+        return format!("{path} cannot be looked at ({problem}); {install}");
+    }
+    let whose = format!("{path} is for user {owner} and group {group} (mode {mode:04o})");
+    if !node.is_for_its_group() || group == "root" {
+        return format!("{whose}; {install}");
+    }
+    if me.groups.contains(&node.gid) {
+        return format!(
+            "{whose}, which you are in: something else forbids it, such as the limits of a container or DeviceAllow= of \
+             a systemd unit"
+        );
+    }
+    format!("{whose}; {}, or {install}", me.join(group))
+}
+
+impl Node {
+    fn of(path: &Path) -> Self {
+        let shown = path.display().to_string();
+        match fs::metadata(path) {
+            Ok(found) => {
+                let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
+                let mode = found.mode() & 0o7777;
+                Self { path: shown, owner: user_name(uid), group: group_name(gid), gid, mode, problem: None }
+            }
+            Err(e) => Self {
+                path: shown,
+                owner: String::new(),
+                group: String::new(),
+                gid: Gid::from_raw(0),
+                mode: 0,
+                problem: Some(e.to_string()),
+            },
+        }
+    }
+
+    fn is_for_its_group(&self) -> bool {
+        self.mode & GROUP_READS_AND_WRITES == GROUP_READS_AND_WRITES
+    }
+}
+
+impl Me {
+    fn current() -> Self {
+        let name = user_name(geteuid());
+        let mut groups = getgroups().unwrap_or_default();
+        groups.push(getegid());
+        let listed = [SERVICE_GROUP, "dialout", "plugdev", "uucp"].map(str::to_owned).into_iter();
+        let listed = listed.filter(|group| is_member(group, &name)).collect();
+        Self { name, groups, listed }
+    }
+
+    fn join(&self, group: &str) -> String {
+        if self.listed.iter().any(|listed| listed == group) {
+            return format!("you have joined {group}, so log in again");
+        }
+        format!("join the group and log in again: sudo usermod -aG {group} {}", self.name)
+    }
+
+    /// What a rule that gives a node to `group` still leaves to do for somebody who does not sit at the machine.
+    fn how_to_join(&self, group: &str) -> String {
+        match Group::from_name(group) {
+            Ok(Some(there)) if self.groups.contains(&there.gid) => String::new(),
+            Ok(Some(_)) => format!("; then, unless you sit at this machine, {}", self.join(group)),
+            _ => format!(
+                "; then, unless you sit at this machine, make a group for it: sudo groupadd --system {group} && sudo \
+                 usermod -aG {group} {}",
+                self.name
+            ),
+        }
+    }
+}
+
+fn is_member(group: &str, user: &str) -> bool {
+    matches!(Group::from_name(group), Ok(Some(found)) if found.mem.iter().any(|name| name == user))
+}
+
+fn user_name(uid: Uid) -> String {
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+fn group_name(gid: Gid) -> String {
+    Group::from_gid(gid).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name)
+}
+
+/// The group that the shipped rules give devices to.
+const SERVICE_GROUP: &str = "usbpipe";
+const GROUP_READS_AND_WRITES: u32 = 0o060;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(group: &str, gid: u32, mode: u32) -> Node {
+        Node {
+            path: "/dev/bus/usb/001/004".into(),
+            owner: "root".into(),
+            group: group.into(),
+            gid: Gid::from_raw(gid),
+            mode,
+            problem: None,
+        }
+    }
+
+    fn me(groups: &[u32], listed: &[&str]) -> Me {
+        let groups = groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+        Me { name: "ada".into(), groups, listed: listed.iter().map(|&group| group.to_owned()).collect() }
+    }
+
+    #[test]
+    fn a_node_without_a_rule_is_told_which_one_to_install() {
+        let text = advice(&install(0x2341, 0x43), &node("root", 0, 0o664), &me(&[1000], &[]));
+        assert!(text.starts_with("/dev/bus/usb/001/004 is for user root and group root (mode 0664); "), "{text}");
+        let command = "usbpipe udev 2341:0043 | sudo tee /etc/udev/rules.d/61-usbpipe-2341-0043.rules && ";
+        assert!(text.contains(command) && text.contains("udevadm control --reload"), "{text}");
+        assert!(!text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn a_group_that_has_the_node_is_told_to_be_joined() {
+        let text = advice(&install(0x2341, 0x43), &node("dialout", 20, 0o660), &me(&[1000], &[]));
+        assert!(text.contains("; join the group and log in again: sudo usermod -aG dialout ada, or install"), "{text}");
+    }
+
+    #[test]
+    fn a_group_that_was_joined_in_this_session_needs_a_new_one() {
+        let text = advice(&install(0x2341, 0x43), &node("dialout", 20, 0o660), &me(&[1000], &["dialout"]));
+        assert!(text.contains("you have joined dialout, so log in again"), "{text}");
+    }
+
+    #[test]
+    fn a_member_of_the_group_is_not_told_to_join_it() {
+        let text = advice(&install(0x2341, 0x43), &node("dialout", 20, 0o660), &me(&[1000, 20], &["dialout"]));
+        assert!(text.contains("DeviceAllow=") && !text.contains("usermod"), "{text}");
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_named() {
+        let text = permission_advice(0x1209, 1, Path::new("/dev/bus/usb/999/999"));
+        assert!(text.contains("/dev/bus/usb/999/999 cannot be looked at"), "{text}");
+        assert!(text.contains("usbpipe udev 1209:0001 |"), "{text}");
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_port_that_is_no_usb_device_gets_no_rule() {
+        let text = port_permission_advice(Path::new("/dev/null"));
+        assert!(text.starts_with("/dev/null is for user root") && !text.contains("udev"), "{text}");
+    }
+
+    #[test]
+    fn a_group_that_is_missing_is_made() {
+        let text = me(&[], &[]).how_to_join("no-such-group");
+        assert!(text.contains("groupadd --system no-such-group && sudo usermod -aG no-such-group ada"), "{text}");
+        assert_eq!(me(&[0], &[]).how_to_join("root"), "", "who is in it has nothing left to do");
+        assert!(me(&[1000], &["root"]).how_to_join("root").ends_with("log in again"));
+    }
+}
