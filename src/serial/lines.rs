@@ -44,6 +44,14 @@ impl Lines {
         &self.function
     }
 
+    /// Whether DTR is on: as it was asked for, else as the host can tell, else off.
+    pub async fn is_dtr_on(&self, device: &dyn UsbDevice) -> bool {
+        match self.wanted.dtr {
+            Some(on) => on,
+            None => device.modem_lines().await.is_some_and(|lines| lines.dtr),
+        }
+    }
+
     /// Sends all that is wanted, for a device that has just come.
     ///
     /// # Errors
@@ -78,7 +86,7 @@ impl Lines {
         result
     }
 
-    /// Changes DTR, RTS or both, in one request; what is `None` stays.
+    /// Changes DTR, RTS or both, in one request; what is `None` stays as it was asked for, else as it is.
     ///
     /// # Errors
     /// Those of the control transfer.
@@ -111,7 +119,13 @@ impl Lines {
     }
 
     async fn send_lines(&self, device: &dyn UsbDevice) -> Result<(), TransferError> {
-        let Wanted { dtr, rts, .. } = self.wanted;
-        self.function.set_lines(device, dtr.unwrap_or(false), rts.unwrap_or(false)).await
+        let (dtr, rts) = match self.wanted {
+            Wanted { dtr: Some(dtr), rts: Some(rts), .. } => (dtr, rts),
+            Wanted { dtr, rts, .. } => {
+                let now = device.modem_lines().await;
+                (dtr.or(now.map(|l| l.dtr)).unwrap_or(false), rts.or(now.map(|l| l.rts)).unwrap_or(false))
+            }
+        };
+        self.function.set_lines(device, dtr, rts).await
     }
 }

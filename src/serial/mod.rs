@@ -5,6 +5,7 @@
 mod cdc_acm;
 mod lines;
 mod notification;
+pub mod port;
 mod reset;
 
 pub use cdc_acm::{Function, LineCoding, find_function};

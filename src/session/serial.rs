@@ -112,8 +112,8 @@ impl SerialPort {
         let answer = match request {
             SerialRequest::Baud(baud) => done(lines.set_coding(device, Some(*baud), None).await),
             SerialRequest::Mode(mode) => done(lines.set_coding(device, None, Some(*mode)).await),
-            SerialRequest::Dtr(line) => done(set_line(device, &mut lines, *line, |on| (Some(on), None)).await),
-            SerialRequest::Rts(line) => done(set_line(device, &mut lines, *line, |on| (None, Some(on))).await),
+            SerialRequest::Dtr(line) => line_answer(set_line(device, &mut lines, *line, |on| (Some(on), None)).await),
+            SerialRequest::Rts(line) => line_answer(set_line(device, &mut lines, *line, |on| (None, Some(on))).await),
             SerialRequest::Break(time) => done(send_break(device, &lines, *time).await),
             SerialRequest::Reset(name) => self.reset(device, &mut lines, name.as_deref()).await,
             SerialRequest::Touch => self.touch(device, &mut lines).await,
@@ -129,7 +129,7 @@ impl SerialPort {
 
     async fn reset(&self, device: &dyn UsbDevice, lines: &mut Lines, name: Option<&str>) -> Answer {
         let name = name.unwrap_or(&self.profile);
-        let Some(steps) = profile(name, lines.wanted().dtr == Some(true)) else {
+        let Some(steps) = profile(name, lines.is_dtr_on(device).await) else {
             let text = format!("there is no reset profile {name:?}; there are arduino, wiring and esp");
             return Answer::Error { name: ErrorName::Invalid, text };
         };
@@ -142,8 +142,8 @@ impl SerialPort {
                     Ok(())
                 }
             };
-            if let Err(e) = result {
-                return done(Err(e));
+            if result.is_err() {
+                return line_answer(result);
             }
         }
         // What a reset did to lines that nobody had asked for is not to be repeated at the next attach.
@@ -186,14 +186,16 @@ impl SerialPort {
             Some(false) => "off",
             None => "untouched",
         };
-        let wanted = lines.wanted();
-        let mut text =
-            format!("dtr={} rts={} baud={} mode={}", on_off(wanted.dtr), on_off(wanted.rts), coding.baud, coding.mode);
-        if let Some(state) = *lock(&self.reported) {
-            let reported = [("dcd", state.dcd), ("dsr", state.dsr), ("ring", state.ring)];
-            for (name, on) in reported {
-                text.push_str(&format!(" {name}={}", on_off(Some(on))));
-            }
+        let (wanted, now) = (lines.wanted(), device.modem_lines().await);
+        let (dtr, rts) = (now.map(|l| l.dtr).or(wanted.dtr), now.map(|l| l.rts).or(wanted.rts));
+        let mut text = format!("dtr={} rts={} baud={} mode={}", on_off(dtr), on_off(rts), coding.baud, coding.mode);
+        let reported = match (now, *lock(&self.reported)) {
+            (Some(l), _) => vec![("dcd", l.dcd), ("dsr", l.dsr), ("ring", l.ring), ("cts", l.cts)],
+            (None, Some(state)) => vec![("dcd", state.dcd), ("dsr", state.dsr), ("ring", state.ring)],
+            (None, None) => Vec::new(),
+        };
+        for (name, on) in reported {
+            text.push_str(&format!(" {name}={}", on_off(Some(on))));
         }
         Answer::Ok(text)
     }
@@ -226,6 +228,17 @@ impl SerialPort {
 
     fn tell(&self, event: &str, text: impl Into<String>) {
         self.events.tell(event, &self.device_name, Some("serial"), text);
+    }
+}
+
+/// The answer to a request about DTR and RTS, which not every port has.
+fn line_answer(result: Result<(), TransferError>) -> Answer {
+    match result {
+        Err(TransferError::Invalid) => {
+            let text = "the port has no modem lines: DTR and RTS cannot be set on it".to_owned();
+            Answer::Error { name: ErrorName::Invalid, text }
+        }
+        result => done(result),
     }
 }
 

@@ -52,8 +52,31 @@ pub trait UsbDevice: Send + Sync {
     /// Resets the device's port and configures it as before: USB 2.0, 7.1.7.5.
     fn reset(&self) -> BoxFuture<'_, Result<(), TransferError>>;
 
+    /// The modem lines of its serial function, where the host can tell. CDC has no request that reads them back, so
+    /// that only ports of the operating system know.
+    fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
+        Box::pin(async { None })
+    }
+
     /// Resolves when the device has gone, with the reason in words for people.
     fn gone(&self) -> BoxFuture<'_, String>;
+}
+
+/// The modem lines of a serial function as they are: V.24.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModemLines {
+    /// Data Terminal Ready, to the device.
+    pub dtr: bool,
+    /// Request To Send, to the device.
+    pub rts: bool,
+    /// Clear To Send.
+    pub cts: bool,
+    /// Data Set Ready.
+    pub dsr: bool,
+    /// Data Carrier Detect.
+    pub dcd: bool,
+    /// Ring Indicator.
+    pub ring: bool,
 }
 
 /// The host's end of one endpoint: transfers go in and come out in order.

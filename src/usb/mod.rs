@@ -11,7 +11,7 @@ mod transfer;
 pub mod usbip;
 
 pub use advice_linux::{permission_advice, port_permission_advice};
-pub use device::{BoxFuture, Pipe, UsbDevice, complete, drain};
+pub use device::{BoxFuture, ModemLines, Pipe, UsbDevice, complete, drain};
 pub use error::{OpenError, TransferError};
 pub use standard::Setup;
 pub use transfer::{IsoPacket, Transfer};

@@ -1,0 +1,196 @@
+//! A serial port as a USB device: its class requests, and the two pipes of its function.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::serial::LineCoding;
+use crate::usb::descriptors::{Descriptors, Endpoint};
+use crate::usb::{BoxFuture, ModemLines, OpenError, Pipe, Setup, TransferError, UsbDevice};
+
+use super::opened::Opened;
+use super::pipe::PortPipe;
+use super::settings::Settings;
+use super::{PortInfo, node_linux};
+
+/// Opens a port for this process alone.
+///
+/// # Errors
+/// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Busy`] with who has it, [`OpenError::Denied`]
+/// with what to do.
+pub async fn open(info: &PortInfo) -> Result<SerialDevice, OpenError> {
+    let (info, path) = (info.clone(), info.path.clone());
+    let failed = |e| OpenError::Unreachable(format!("opening {} failed", path.display()), e);
+    let opened = tokio::task::spawn_blocking(move || {
+        let port = node_linux::open(&info.path)?;
+        Ok((port, info.descriptors(), info.control_interface()))
+    });
+    let (port, descriptors, control_interface) = opened.await.map_err(|e| failed(e.into()))??;
+    let port = Arc::new(port);
+    let settings = Settings::of(port.clone()).map_err(failed)?;
+    let opened = Opened::new(port, settings).map_err(failed)?;
+    Ok(SerialDevice {
+        path: path.clone(),
+        descriptors: Arc::new(descriptors),
+        control_interface,
+        flush: DEFAULT_FLUSH,
+        opened: Mutex::new(Some(Arc::new(opened))),
+    })
+}
+
+/// An open serial port. Dropping it and its pipes closes it, and so does [`UsbDevice::give_back`]; neither touches a
+/// line.
+pub struct SerialDevice {
+    path: PathBuf,
+    descriptors: Arc<Descriptors>,
+    control_interface: u8,
+    flush: Duration,
+    /// `None` once it was given back.
+    opened: Mutex<Option<Arc<Opened>>>,
+}
+
+impl SerialDevice {
+    /// How long [`UsbDevice::give_back`] waits for what was written to be sent; 1 s if nothing is said.
+    pub fn flush_for(mut self, time: Duration) -> Self {
+        self.flush = time;
+        self
+    }
+
+    fn opened(&self) -> Option<Arc<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// PSTN 1.2, 6.3: the requests that a port can carry out.
+    async fn request(&self, setup: Setup, data: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, TransferError> {
+        let port = self.opened().ok_or(TransferError::Disconnected)?;
+        if setup.index != u16::from(self.control_interface) {
+            return Err(TransferError::Invalid);
+        }
+        match (setup.request_type, setup.request) {
+            SET_LINE_CODING => {
+                let raw: [u8; 7] = data.try_into().map_err(|_| TransferError::Invalid)?;
+                let coding = LineCoding::from_bytes(&raw);
+                port.on_settings(timeout, move |settings| settings.set_coding(coding)).await?;
+            }
+            GET_LINE_CODING => {
+                let coding = port.on_settings(timeout, |settings| settings.coding()).await?;
+                let wanted = usize::from(setup.length);
+                return Ok(coding.to_bytes().into_iter().take(wanted).collect());
+            }
+            SET_CONTROL_LINE_STATE => {
+                let (dtr, rts) = (setup.value & 1 != 0, setup.value & 2 != 0);
+                port.on_settings(timeout, move |settings| settings.set_modem_lines(dtr, rts)).await?;
+            }
+            SEND_BREAK => send_break(&port, setup.value, timeout).await?,
+            _ => return Err(TransferError::Invalid),
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// A break of `ms` milliseconds; 0xffff begins one, 0 ends it. One that is not waited for to its end, ends at once.
+async fn send_break(port: &Arc<Opened>, ms: u16, timeout: Duration) -> Result<(), TransferError> {
+    if ms > 0 {
+        port.on_settings(timeout, |settings| settings.begin_break()).await?;
+    }
+    if ms == FOREVER {
+        return Ok(());
+    }
+    let end = EndOfBreak(Some(port.clone()));
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(ms.into())) => {}
+        () = port.gone() => {}
+    }
+    end.now(timeout).await
+}
+
+/// Ends a break also when nobody waits for its end any more.
+struct EndOfBreak(Option<Arc<Opened>>);
+
+impl EndOfBreak {
+    async fn now(mut self, timeout: Duration) -> Result<(), TransferError> {
+        match self.0.take() {
+            Some(port) => port.on_settings(timeout, |settings| settings.end_break()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for EndOfBreak {
+    fn drop(&mut self) {
+        if let Some(port) = self.0.take() {
+            port.end_break_now();
+        }
+    }
+}
+
+impl UsbDevice for SerialDevice {
+    fn descriptors(&self) -> &Arc<Descriptors> {
+        &self.descriptors
+    }
+
+    fn control(&self, setup: Setup, data: Vec<u8>, timeout: Duration) -> BoxFuture<'_, Result<Vec<u8>, TransferError>> {
+        Box::pin(self.request(setup, data, timeout))
+    }
+
+    fn give_back(&self) -> BoxFuture<'_, ()> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Box::pin(async move {
+            let Some(port) = opened else { return };
+            let unsent = port.finish(self.flush).await;
+            if unsent > 0 {
+                tracing::warn!("{}: closed before {unsent} bytes that were written were sent", self.path.display());
+            }
+        })
+    }
+
+    fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
+        Box::pin(async move {
+            let port = self.opened()?;
+            port.on_settings(MODEM_LINES_TIMEOUT, |settings| settings.modem_lines()).await.ok()
+        })
+    }
+
+    fn open_pipe(&self, endpoint: &Endpoint) -> Result<Box<dyn Pipe>, OpenError> {
+        match self.opened() {
+            Some(port) => Ok(Box::new(PortPipe::new(port, endpoint.is_in()))),
+            None => Err(OpenError::NotFound(format!("{} was closed", self.path.display()))),
+        }
+    }
+
+    /// There is one setting.
+    fn set_alt_setting(&self, _interface: u8, setting: u8) -> BoxFuture<'_, Result<(), TransferError>> {
+        Box::pin(async move { if setting == 0 { Ok(()) } else { Err(TransferError::Invalid) } })
+    }
+
+    /// A port never halts.
+    fn clear_halt(&self, _endpoint: u8) -> BoxFuture<'_, Result<(), TransferError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The device behind a port is the kernel driver's.
+    fn reset(&self) -> BoxFuture<'_, Result<(), TransferError>> {
+        Box::pin(async { Err(TransferError::Invalid) })
+    }
+
+    fn gone(&self) -> BoxFuture<'_, String> {
+        Box::pin(async move {
+            match self.opened() {
+                Some(port) => {
+                    port.gone().await;
+                    format!("{} has gone", self.path.display())
+                }
+                None => format!("{} was closed", self.path.display()),
+            }
+        })
+    }
+}
+
+const SET_LINE_CODING: (u8, u8) = (0x21, 0x20);
+const GET_LINE_CODING: (u8, u8) = (0xa1, 0x21);
+const SET_CONTROL_LINE_STATE: (u8, u8) = (0x21, 0x22);
+const SEND_BREAK: (u8, u8) = (0x21, 0x23);
+/// SEND_BREAK until further notice.
+const FOREVER: u16 = u16::MAX;
+const DEFAULT_FLUSH: Duration = Duration::from_secs(1);
+const MODEM_LINES_TIMEOUT: Duration = Duration::from_secs(5);

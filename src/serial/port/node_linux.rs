@@ -1,0 +1,151 @@
+//! Opens the node of a port: for this process alone, raw, and with its lines left as they are from then on.
+//!
+//! All of it may wait for the driver, so it belongs on a helper thread.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc::{O_NOCTTY, O_NONBLOCK};
+use nix::sys::termios::{
+    ControlFlags, FlushArg, InputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcflush, tcgetattr,
+    tcsetattr,
+};
+use nix::unistd::{Gid, Group};
+
+use crate::usb::OpenError;
+
+use super::holders_linux::holders;
+use super::{ioctl_linux, list};
+
+/// Opens the port at `path`, locks it and makes it raw. Its speed and character format stay.
+///
+/// # Errors
+/// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Busy`] with who has it, [`OpenError::Denied`]
+/// with what to do.
+pub(super) fn open(path: &Path) -> Result<File, OpenError> {
+    match fs::metadata(path) {
+        Ok(node) if !node.file_type().is_char_device() => return Err(no_port(path)),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(O_NOCTTY | O_NONBLOCK);
+    let port = options.open(path).map_err(|e| refusal(path, e))?;
+    let settings = match tcgetattr(&port) {
+        Ok(settings) => settings,
+        Err(Errno::ENOTTY) => return Err(no_port(path)),
+        Err(e) => return Err(refusal(path, e.into())),
+    };
+    if !lock(&port, path) {
+        drop(port);
+        return Err(busy(path));
+    }
+    tcsetattr(&port, SetArg::TCSANOW, &raw(settings)).map_err(|e| refusal(path, e.into()))?;
+    Ok(port)
+}
+
+/// Takes the lock that other careful programs respect (flock), and looks for TIOCEXCL, which does not keep root out.
+/// The mark of a program that was killed may outlive it, so it counts only where somebody is found.
+fn lock(port: &File, path: &Path) -> bool {
+    port.try_lock().is_ok() && (!ioctl_linux::is_exclusive(port) || !has_others(path))
+}
+
+/// No echo, no line editing, no translation, no flow control, no waiting for a carrier; and closing leaves DTR as it
+/// is. Parity, character size and speed are nobody's business here.
+fn raw(mut settings: Termios) -> Termios {
+    let format = ControlFlags::CSIZE | ControlFlags::PARENB;
+    let kept = settings.control_flags & format;
+    cfmakeraw(&mut settings);
+    settings.control_flags.remove(format | ControlFlags::HUPCL | ControlFlags::CRTSCTS);
+    settings.control_flags.insert(kept | ControlFlags::CREAD | ControlFlags::CLOCAL);
+    settings.input_flags.remove(InputFlags::IXON | InputFlags::IXOFF | InputFlags::IXANY);
+    settings.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+    settings.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+    settings
+}
+
+/// Waits until what was written is sent, at most `patience`. What is not sent by then is thrown away, because close(2)
+/// would go on waiting for it; the result says how many bytes that were.
+pub(super) async fn finish(port: &File, patience: Duration) -> usize {
+    let deadline = Instant::now() + patience;
+    let mut pause = FIRST_LOOK;
+    while ioctl_linux::unsent(port) > 0 && Instant::now() < deadline {
+        // There is no event for an empty buffer, and tcdrain(3) cannot be called off.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_LOOK);
+    }
+    let unsent = ioctl_linux::unsent(port);
+    discard_unsent(port);
+    unsent
+}
+
+/// Throws away what was written and is not sent yet, so that closing does not wait. A driver that cannot do that waits
+/// on a thread of its own.
+pub(super) fn discard_unsent(port: &File) {
+    if ioctl_linux::unsent(port) == 0 {
+        return;
+    }
+    // Where this fails, the next question tells.
+    let _ = tcflush(port, FlushArg::TCOFLUSH);
+    if ioctl_linux::unsent(port) > 0
+        && let Ok(last) = port.try_clone()
+    {
+        thread::spawn(move || drop(last));
+    }
+}
+
+fn refusal(path: &Path, error: io::Error) -> OpenError {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EBUSY) => busy(path),
+        Some(Errno::EACCES | Errno::EPERM) => denied(path),
+        Some(Errno::ENOENT | Errno::ENXIO | Errno::ENODEV | Errno::ENOTDIR | Errno::EIO) => missing(path, &error),
+        _ => OpenError::Unreachable(format!("opening {} failed", path.display()), error),
+    }
+}
+
+fn busy(path: &Path) -> OpenError {
+    let who = match holders(path).as_slice() {
+        [] => "a program that this user may not see (`sudo fuser -v` with its path names it)".to_owned(),
+        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+    };
+    OpenError::Busy(format!("{} is in use by {who}; end that program, or let it close the port", path.display()))
+}
+
+fn has_others(path: &Path) -> bool {
+    holders(path).iter().any(|holder| !holder.is_this_process())
+}
+
+fn denied(path: &Path) -> OpenError {
+    let owner = fs::metadata(path).ok().map(|node| Gid::from_raw(node.gid()));
+    let group = owner.and_then(|gid| Group::from_gid(gid).ok().flatten()).map(|group| group.name);
+    let port = path.display();
+    let join = match group.filter(|name| name != "root") {
+        Some(name) => format!("it is open to the group {name}: `sudo usermod -aG {name} $USER` and log in again, or "),
+        None => String::new(),
+    };
+    OpenError::Denied(format!(
+        "no permission to open {port}; {join}install the rules that `usbpipe udev` prints for it"
+    ))
+}
+
+fn missing(path: &Path, why: &io::Error) -> OpenError {
+    OpenError::NotFound(format!("{} cannot be opened ({why}); {}", path.display(), present()))
+}
+
+fn no_port(path: &Path) -> OpenError {
+    OpenError::NotFound(format!("{} is no serial port; {}", path.display(), present()))
+}
+
+fn present() -> String {
+    match list().as_slice() {
+        [] => "this machine has no serial port now".to_owned(),
+        some => format!("there are {}", some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_millis(32);
