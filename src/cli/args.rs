@@ -70,6 +70,9 @@ pub(super) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print udev rules that give access to devices
+    #[command(after_help = UDEV_HELP)]
+    Udev(UdevArgs),
     /// Print shell completions
     Completions {
         /// For which shell
@@ -95,6 +98,19 @@ pub(super) struct ListArgs {
     pub(super) remote: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct UdevArgs {
+    /// Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, or a port such as /dev/ttyS0
+    #[arg(value_name = "SELECTOR")]
+    pub(super) selectors: Vec<Selector>,
+    /// Group that may use the devices [default: the configured one, or usbpipe]
+    #[arg(long, value_name = "GROUP")]
+    pub(super) group: Option<String>,
+    /// Let systemd start usbpipe.service when a device appears
+    #[arg(long)]
+    pub(super) start: bool,
+}
+
 const AFTER_HELP: &str = "\
 Try it without hardware: usbpipe demo
 
@@ -113,3 +129,9 @@ Requests:
   baud N      mode 8N1      lines      break MS
   dtr on|off|pulse MS      rts on|off|pulse MS
   reset [arduino|wiring|esp]      touch      release      reclaim";
+
+const UDEV_HELP: &str = "\
+Without a selector: rules for the devices of the configuration; without one, the rules for well-known boards.
+
+  usbpipe udev 2341:0043 | sudo tee /etc/udev/rules.d/61-usbpipe-2341-0043.rules
+  sudo udevadm control --reload && sudo udevadm trigger -s usb -s tty";

@@ -10,6 +10,7 @@ mod list;
 mod logging;
 mod run;
 mod status;
+mod udev;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ fn dispatch(args: Args) -> Outcome {
         Command::Events => with_runtime(status::events(dir)),
         Command::Demo => with_runtime(demo::demo(dir)),
         Command::Config(ConfigCommand::Check) => check::check(config),
+        Command::Udev(args) => udev::udev(config, args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "usbpipe", &mut std::io::stdout());
             Ok(0)
