@@ -45,7 +45,7 @@ fn is_plain(c: char) -> bool {
 }
 
 /// What the daemon and the demo put beside the devices. Compared without case, as some file systems do.
-const RESERVED: [&str; 3] = ["lock", "admin.sock", "mock.sock"];
+const RESERVED: [&str; 4] = ["lock", "admin.sock", "detached", "mock.sock"];
 
 #[cfg(test)]
 mod tests {

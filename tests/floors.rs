@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Every module of the crate, from the roof to the cellar, with those it may use. None may use one above itself.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("cli", &["daemon", "session", "request", "config", "selector", "name", "usb"]),
+    ("cli", &["daemon", "session", "serial", "request", "config", "selector", "name", "usb"]),
     ("daemon", &["session", "outlet", "config"]),
     ("session", &["bridge", "serial", "outlet", "usb", "request", "config", "selector", "name"]),
     ("bridge", &["outlet", "usb"]),

@@ -5,19 +5,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{FAILED, Failure, Outcome, run, run_dir};
+use super::{FAILED, Failure, Outcome, appearing, run_dir};
 use crate::daemon::{Client, ClientError, Daemon, Reply, Request};
 use crate::request::{Answer, ControlRequest, RequestError};
 use crate::selector::Selector;
-use crate::session::{execute, locate};
+use crate::session::{Own, execute, locate};
 
 /// `usbpipe control DEVICE REQUEST…`.
 pub(super) async fn control(dir: Option<PathBuf>, device: String, request: String) -> Outcome {
     if let Some(selector) = selector(&device) {
-        let config = run::device_of(selector)?;
+        let config = appearing::device_of(selector);
         let answer = match ControlRequest::parse(&request) {
             Ok(request) => {
-                let found = locate(&config).await.map_err(Failure::run_time)?;
+                let found = locate(&config, &Own::default()).await.map_err(Failure::run_time)?;
                 execute(&*found.device, &request, config.timeout).await
             }
             Err(error) => error.into(),
@@ -39,8 +39,8 @@ pub(super) async fn serial(dir: Option<PathBuf>, device: String, request: String
 
 /// Without a daemon: one is run in a directory of its own for as long as the request takes.
 async fn serial_alone(selector: Selector, request: String) -> Result<String, Failure> {
-    let config = run::device_of(selector)?;
-    let found = locate(&config).await.map_err(Failure::run_time)?;
+    let config = appearing::device_of(selector);
+    let found = locate(&config, &Own::default()).await.map_err(Failure::run_time)?;
     drop(found);
     let dir = std::env::temp_dir().join(format!("usbpipe-serial-{}", std::process::id()));
     let name = config.name.clone();

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use nusb::MaybeFuture;
 use serde::Serialize;
 
 use super::args::ListArgs;
+use super::own_devices as own;
 use super::status::{ask, headline, print_line};
 use super::{Failure, Outcome, run_dir};
 use crate::selector::Remote;
@@ -17,18 +17,9 @@ struct Listing {
     /// Devices of the running daemon.
     bridged: Vec<DeviceStatus>,
     /// Devices on this machine's own USB.
-    local: Vec<Local>,
+    local: Vec<own::Device>,
     /// Devices that the USB/IP server exports.
     remote: Vec<RemoteDevice>,
-}
-
-#[derive(Serialize)]
-struct Local {
-    id: String,
-    port: String,
-    product: Option<String>,
-    serial: Option<String>,
-    speed: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -53,7 +44,8 @@ pub(super) async fn list(dir: Option<PathBuf>, args: ListArgs) -> Outcome {
         Ok(dir) => ask(&dir).await.unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    let listing = Listing { bridged, local: local(), remote };
+    let local = own::devices(&bridged);
+    let listing = Listing { bridged, local, remote };
     if args.json {
         let text = serde_json::to_string_pretty(&listing).map_err(Failure::run_time)?;
         return print_line(&text).map(|()| 0);
@@ -71,10 +63,8 @@ fn show(listing: &Listing) -> Outcome {
             print_line(&format!("  {endpoint} {direction:<3} {kind:<11} {size:<24} {path}"))?;
         }
     }
-    for d in &listing.local {
-        let quoted = |text: &Option<String>| text.as_ref().map(|t| format!("{t:?}"));
-        let words = [Some(d.port.clone()), Some(d.id.clone()), quoted(&d.product), quoted(&d.serial), d.speed.clone()];
-        print_line(&words.into_iter().flatten().collect::<Vec<_>>().join("  "))?;
+    for line in listing.local.iter().flat_map(own::Device::lines) {
+        print_line(&line)?;
     }
     for d in &listing.remote {
         print_line(&format!("{}  {}  {}", d.selector.escape_debug(), d.id, d.interfaces.join(" ")))?;
@@ -83,23 +73,6 @@ fn show(listing: &Listing) -> Outcome {
         eprintln!("usbpipe: no daemon runs here and no USB device is attached; try `usbpipe demo`");
     }
     Ok(0)
-}
-
-/// What this machine's own USB has; a machine without USB has nothing.
-fn local() -> Vec<Local> {
-    let Ok(devices) = nusb::list_devices().wait() else { return Vec::new() };
-    devices
-        .map(|d| {
-            let ports: Vec<String> = d.port_chain().iter().map(u8::to_string).collect();
-            Local {
-                id: format!("{:04x}:{:04x}", d.vendor_id(), d.product_id()),
-                port: format!("{}-{}", d.bus_id(), ports.join(".")),
-                product: d.product_string().map(str::to_owned),
-                serial: d.serial_number().map(str::to_owned),
-                speed: d.speed().map(|s| format!("{s:?}").to_lowercase()),
-            }
-        })
-        .collect()
 }
 
 fn remote_device(exported: &Exported, remote: &Remote) -> RemoteDevice {

@@ -2,12 +2,14 @@
 //!
 //! Each command is a file of its own. Data goes to stdout, everything else to stderr.
 
+mod appearing;
 mod args;
 mod ask;
 mod check;
 mod demo;
 mod list;
 mod logging;
+mod own_devices;
 mod run;
 mod status;
 mod udev;

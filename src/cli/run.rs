@@ -1,84 +1,27 @@
 //! `run` and `bridge`: the daemon in the foreground.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
 
+use super::appearing::Appearing;
 use super::{Failure, Outcome, run_dir};
 use crate::config::{self, Config, DeviceConfig};
 use crate::daemon::Daemon;
 use crate::name;
 use crate::selector::Selector;
-use crate::session::locate;
 
 /// `usbpipe run`.
 pub(super) async fn run(dir: Option<PathBuf>, config: Option<PathBuf>) -> Outcome {
     let dir = run_dir(dir)?;
     let file = config::find(config.as_deref()).map_err(Failure::usage)?;
     let devices = load(&file)?;
-    serve(dir, devices, Appearing::default(), Some(file)).await
+    serve(dir, devices, Vec::new(), Some(file)).await
 }
 
 /// `usbpipe bridge SELECTOR…`.
 pub(super) async fn bridge(dir: Option<PathBuf>, selectors: Vec<Selector>) -> Outcome {
-    let mut appearing = Appearing::default();
-    for selector in selectors {
-        appearing.wait_for(device_of(selector)?);
-    }
-    serve(run_dir(dir)?, Vec::new(), appearing, None).await
-}
-
-/// Devices that have no name until they are there and say who they are.
-#[derive(Default)]
-struct Appearing(JoinSet<DeviceConfig>);
-
-impl Appearing {
-    fn wait_for(&mut self, config: DeviceConfig) {
-        self.0.spawn(async move {
-            let mut told = None;
-            loop {
-                match locate(&config).await {
-                    Ok(found) => {
-                        let d = found.device.descriptors();
-                        let name = name::from_ids(d.vendor_id, d.product_id, d.serial_number.as_deref());
-                        return DeviceConfig { name, ..config };
-                    }
-                    Err(error) => {
-                        let reason = error.to_string();
-                        if told.as_ref() != Some(&reason) {
-                            tracing::warn!("waiting for a device: {reason}");
-                        }
-                        told = Some(reason);
-                    }
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-        });
-    }
-
-    /// The next device that is there; never ready when none is awaited.
-    async fn next(&mut self) -> DeviceConfig {
-        loop {
-            match self.0.join_next().await {
-                Some(Ok(config)) => return config,
-                Some(Err(e)) => tracing::error!("waiting for a device failed: {e}"),
-                None => std::future::pending().await,
-            }
-        }
-    }
-}
-
-/// The configuration of a device that is only known by its selector: everything it has is bridged.
-pub(super) fn device_of(selector: Selector) -> Result<DeviceConfig, Failure> {
-    let Selector::Usbip(remote) = selector else {
-        let text =
-            format!("{selector}: this version reaches devices through USB/IP only; write usbip://HOST[:PORT]/BUSID");
-        return Err(Failure::usage(text));
-    };
-    let name = name::sanitize(remote.busid.as_deref().unwrap_or(&remote.host));
-    Ok(DeviceConfig { remote: Some(remote), ..DeviceConfig::new(&name) })
+    serve(run_dir(dir)?, Vec::new(), selectors, None).await
 }
 
 fn load(file: &std::path::Path) -> Result<Vec<DeviceConfig>, Failure> {
@@ -92,10 +35,12 @@ fn load(file: &std::path::Path) -> Result<Vec<DeviceConfig>, Failure> {
     Ok(config.devices)
 }
 
-async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, mut appearing: Appearing, file: Option<PathBuf>) -> Outcome {
+async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Vec<Selector>, file: Option<PathBuf>) -> Outcome {
     let mut signals = Signals::new()?;
-    let count = devices.len() + appearing.0.len();
+    let count = devices.len() + named.len();
     let mut daemon = Daemon::start(&dir, devices).await.map_err(Failure::run_time)?;
+    let mut appearing = Appearing::new(daemon.own().clone());
+    named.into_iter().for_each(|selector| appearing.wait_for(selector));
     eprintln!("usbpipe: ready, {count} devices in {}", dir.display());
     notify(&[sd_notify::NotifyState::Ready]);
     loop {
@@ -186,6 +131,3 @@ impl Signals {
         }
     }
 }
-
-/// How often a device that is awaited is looked for.
-const RETRY: Duration = Duration::from_millis(500);

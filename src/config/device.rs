@@ -1,5 +1,6 @@
 //! What the configuration says of one device, with the defaults filled in. Reads no text.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -109,6 +110,30 @@ impl Match {
     /// Whether nothing is asked for, so that any device would do.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether a device with these ids and strings is meant, wherever it is plugged in.
+    pub fn fits(&self, vid: u16, pid: u16, serial: Option<&str>, product: Option<&str>) -> bool {
+        self.vid.is_none_or(|wanted| wanted == vid)
+            && (self.pid.is_empty() || self.pid.contains(&pid))
+            && self.serial.as_deref().is_none_or(|wanted| Some(wanted) == serial)
+            && self.product.as_deref().is_none_or(|wanted| Some(wanted) == product)
+    }
+}
+
+/// As a person would name the device.
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pids: Vec<String> = self.pid.iter().map(|pid| format!("{pid:04x}")).collect();
+        let pids = if pids.is_empty() { "*".to_owned() } else { pids.join("|") };
+        let parts = [
+            self.vid.map(|vid| format!("{vid:04x}:{pids}")),
+            self.product.as_ref().map(|product| format!("product {product:?}")),
+            self.serial.as_ref().map(|serial| format!("serial {serial:?}")),
+            self.port.as_ref().map(|port| format!("port {port}")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { f.write_str("any device") } else { f.write_str(&parts.join(", ")) }
     }
 }
 

@@ -389,10 +389,10 @@ fn what_this_version_cannot_do_is_listed_with_its_place() {
     let places = |text: &str| -> Vec<String> {
         listed(text).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
     };
-    assert_eq!(places(CONTRACT), ["3:9", "5:1", "7:9", "8:20", "8:27", "13:9", "19:20"]);
-    assert_eq!(places(EVERYTHING), ["8:10", "18:9", "20:13", "22:7", "33:12", "40:12", "47:11"]);
-    assert!(listed(CONTRACT)[1].contains("write driver = \"user\""), "{:?}", listed(CONTRACT));
-    assert_eq!(places("[[device]]\nbackend = \"nusb\""), ["2:11"]);
+    assert_eq!(places(CONTRACT), ["5:1", "7:9", "8:20", "8:27", "19:20"]);
+    assert_eq!(places(EVERYTHING), ["18:9", "20:13", "22:7", "33:12", "40:12", "47:11"]);
+    assert!(listed(CONTRACT)[0].contains("write driver = \"user\""), "{:?}", listed(CONTRACT));
+    assert_eq!(places("[[device]]\nbackend = \"serial\""), ["2:11"]);
     assert!(listed(&pipe("endpoint = 0x81").replace("match = { vid = 1 }", "remote = \"usbip://h/1-1\"")).is_empty());
     assert!(listed("[[").is_empty());
 }
@@ -413,7 +413,7 @@ fn a_file_that_is_not_utf_8_says_where() {
     let loaded = Config::load(&file);
     std::fs::remove_file(&file).unwrap();
     assert_eq!((errors[0].line, errors[0].column), (2, 1));
-    assert_eq!((missing.len(), missing[1].line), (2, 6));
+    assert_eq!((missing.len(), missing[0].line), (1, 6));
     assert!(loaded.is_ok());
 }
 

@@ -34,9 +34,6 @@ type Gap = (fn(&TypedDevice) -> Places, &'static str);
 type Places = Vec<Range<usize>>;
 
 const GAPS: &[Gap] = &[
-    (local, "devices of this machine's own USB; add `remote` with a USB/IP server"),
-    (detaching, "detaching kernel drivers; leave `detach` out"),
-    (|d| backends(d, Backend::Nusb), "backend nusb; use `remote` with a USB/IP server"),
     (|d| backends(d, Backend::Libusb), "backend libusb; use `remote` with a USB/IP server"),
     (|d| backends(d, Backend::Serial), "backend serial; use `remote` with a USB/IP server"),
     (|d| outlets(d, OutletKind::Socket), "socket outlets; use outlets = [\"fifo\"]"),
@@ -49,18 +46,6 @@ const GAPS: &[Gap] = &[
     (|d| serial(d, |serial| span(&serial.boot_wait)), "waiting for a board to boot; leave `boot_wait` out"),
     (|d| serial(d, |serial| span(&serial.run)), "running a program at attach; leave `run` out"),
 ];
-
-/// A device of this machine. One that names a backend is told of that instead.
-fn local(device: &TypedDevice) -> Places {
-    if device.remote.is_some() || device.backend.as_ref().is_some_and(|b| *b.get_ref() != Backend::Auto) {
-        return Places::new();
-    }
-    span(&device.matches).or_else(|| span(&device.name)).into_iter().collect()
-}
-
-fn detaching(device: &TypedDevice) -> Places {
-    is(&device.detach, true).into_iter().collect()
-}
 
 fn backends(device: &TypedDevice, backend: Backend) -> Places {
     is(&device.backend, backend).into_iter().collect()

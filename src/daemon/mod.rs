@@ -19,7 +19,7 @@ pub use run_dir::default_run_dir;
 
 use crate::config::DeviceConfig;
 use crate::outlet::{DirError, Watcher};
-use crate::session::{DeviceStatus, Events, Handle, Keeper, Surroundings};
+use crate::session::{DeviceStatus, Events, Handle, Journal, Keeper, Own, Surroundings};
 use run_dir::RunDir;
 
 /// A running daemon.
@@ -44,7 +44,11 @@ impl Daemon {
         let names: Vec<&str> = configs.iter().map(|c| c.name.as_str()).collect();
         run_dir.clear_leftovers(&names);
         let watcher = Watcher::new().map_err(|e| DirError::from_io(path, "cannot watch FIFOs (inotify)", e))?;
-        let surroundings = Surroundings { dir: run_dir.dir(), watcher, events: Events::default() };
+        let journal = Arc::new(Journal::new(path.join(JOURNAL)));
+        let restoring = journal.clone();
+        let _ = tokio::task::spawn_blocking(move || restoring.restore()).await;
+        let own = Own::default();
+        let surroundings = Surroundings { dir: run_dir.dir(), watcher, events: Events::default(), own, journal };
         let devices = Devices::default();
         let listener = run_dir.bind_admin()?;
         let admin = tokio::spawn(admin::serve(listener, devices.clone(), surroundings.events.clone()));
@@ -87,6 +91,11 @@ impl Daemon {
         missing.into_iter().filter_map(|config| self.start_device(config).err()).collect()
     }
 
+    /// What its keepers share of this machine's own devices.
+    pub fn own(&self) -> &Own {
+        &self.surroundings.own
+    }
+
     /// The state of all devices.
     pub fn status(&self) -> Vec<DeviceStatus> {
         self.devices.status()
@@ -104,6 +113,9 @@ impl Daemon {
         self.run_dir.remove();
     }
 }
+
+/// Beside the devices in the run dir, while a kernel driver is sent away.
+const JOURNAL: &str = "detached";
 
 impl Devices {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {

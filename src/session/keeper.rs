@@ -1,5 +1,6 @@
 //! One device's keeper: see the drawing in [`super`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_seqpacket::UnixSeqpacketListener;
 
+use super::arrivals::Arrivals;
 use super::backoff::Backoff;
+use super::claim::Claim;
 use super::in_line::InLine;
+use super::journal::Journal;
 use super::line::{Attachment, Context, Phase, Stop, stopped};
-use super::locate::Found;
+use super::locate::{Found, Own};
 use super::out_line::OutLine;
 use super::serial::SerialPort;
 use super::shared::{Shared, outlet_name};
@@ -21,8 +25,8 @@ use crate::config::{DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug};
 use crate::outlet::{self, Access, Dir, DirError, InFifo, OutFifo, Watcher};
 use crate::request::{Answer, control};
 use crate::serial::Function;
-use crate::usb::UsbDevice;
 use crate::usb::descriptors::{Descriptors, Endpoint};
+use crate::usb::{OpenError, UsbDevice};
 
 /// What all keepers of a daemon share.
 #[derive(Clone)]
@@ -33,6 +37,10 @@ pub struct Surroundings {
     pub watcher: Watcher,
     /// Where events are told.
     pub events: Events,
+    /// This machine's own devices.
+    pub own: Own,
+    /// Kernel drivers that were sent away, for the next daemon if this one is killed.
+    pub journal: Arc<Journal>,
 }
 
 /// The daemon's hold on one device.
@@ -67,6 +75,8 @@ struct LineSlot {
 /// An endpoint that is about to be bridged.
 struct Bridged {
     outlet: String,
+    interface: u8,
+    setting: u8,
     endpoint: Endpoint,
 }
 
@@ -114,30 +124,28 @@ impl Keeper {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         while !*self.stop.borrow() {
             self.wait_for_reclaim().await;
+            let mut arrivals = Arrivals::new(&self.config, &self.surroundings.own);
+            let (started, moved) = (Instant::now(), self.shared.transfers());
             let found = tokio::select! {
-                found = locate(&self.config) => found,
+                found = locate(&self.config, &self.surroundings.own) => found,
                 () = stopped(&mut self.stop) => break,
             };
-            let pause = match found {
-                Ok(found) => {
-                    let (started, moved) = (Instant::now(), self.shared.transfers());
-                    self.session(found).await;
-                    // A server that breaks every session at once is not to be asked without a pause.
-                    if started.elapsed() > SETTLED || self.shared.transfers() > moved {
-                        backoff.reset();
-                    }
-                    backoff.step()
-                }
-                Err(error) => {
-                    let reason = error.to_string();
-                    if self.shared.detached(reason.clone()) {
-                        self.shared.tell("warning", format!("waiting for the device: {reason}"));
-                    }
-                    backoff.step()
-                }
+            let ended = match found {
+                Ok(found) => self.session(found).await,
+                Err(error) => Err(error),
             };
+            // A server that breaks every session at once is not to be asked without a pause.
+            if ended.is_ok() && (started.elapsed() > SETTLED || self.shared.transfers() > moved) {
+                backoff.reset();
+            }
+            if let Err(error) = &ended {
+                let reason = error.to_string();
+                if self.shared.detached(reason.clone()) {
+                    self.shared.tell("warning", format!("waiting for the device: {reason}"));
+                }
+            }
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = arrivals.wait(ended.err(), &mut backoff) => {}
                 () = stopped(&mut self.stop) => {}
             }
         }
@@ -153,29 +161,42 @@ impl Keeper {
     }
 
     /// From attach to detach.
-    async fn session(&mut self, found: Found) {
-        let Found { device, backend, place } = found;
+    async fn session(&mut self, found: Found) -> Result<(), OpenError> {
+        let Found { device, backend, place, taken: _taken } = found;
         let descriptors = device.descriptors().clone();
         let function = plan::serial_function(&self.config, &descriptors);
-        let bridged = self.prepare(&descriptors, function.as_ref());
-        let chosen = self.chosen_settings(&bridged, &descriptors, function.as_ref());
-        let settings = plan::alt_settings(chosen.into_iter(), &descriptors);
+        let mut bridged = self.prepare(&descriptors, function.as_ref());
         let mut stop = self.stop.clone();
+        let claim = Claim {
+            device: &device,
+            place: &place,
+            shared: &self.shared,
+            journal: &self.surroundings.journal,
+            detach: self.config.detach,
+        };
+        let refused = tokio::select! {
+            refused = claim.all(interfaces(&bridged, function.as_ref())) => refused?,
+            // A device that does not answer holds up nobody's end.
+            () = stopped(&mut stop) => return Ok(()),
+        };
+        bridged.retain(|b| !refused.contains(&b.interface));
+        let function = function.filter(|f| !refused.contains(&f.control_interface));
+        let chosen = bridged.iter().map(|b| (b.interface, b.setting));
+        let settings = plan::alt_settings(chosen, &descriptors);
         tokio::select! {
             () = self.select(&device, settings) => {}
-            // A device that does not answer holds up nobody's end.
-            () = stopped(&mut stop) => return,
+            () = stopped(&mut stop) => return Ok(()),
         }
-        self.shared.attached(device.clone(), backend, place);
+        self.shared.attached(device.clone(), backend, place.clone());
         if let (Some(function), Some(serial)) = (function, self.shared.serial()) {
             tokio::select! {
                 () = serial.attach(device.clone(), function) => {}
-                () = stopped(&mut stop) => return,
+                () = stopped(&mut stop) => return Ok(()),
             }
         }
         let (phase, phases) = watch::channel(Phase::Attached);
         let (in_use, mut in_use_ended) = mpsc::channel(1);
-        for Bridged { outlet, endpoint } in bridged {
+        for Bridged { outlet, endpoint, .. } in bridged {
             self.shared.set_endpoint(&outlet, endpoint);
             let Some(slot) = self.lines.iter().find(|l| l.outlet == outlet) else { continue };
             let attachment =
@@ -214,6 +235,9 @@ impl Keeper {
             // Lines flush while the device is still there.
             None => while self.tasks.join_next().await.is_some() {},
         }
+        device.give_back().await;
+        self.surroundings.journal.forget(&place);
+        Ok(())
     }
 
     async fn select(&self, device: &Arc<dyn UsbDevice>, settings: Vec<(u8, u8)>) {
@@ -230,20 +254,23 @@ impl Keeper {
         let mut bridged = Vec::new();
         for pipe in plan::pipes(&self.config, descriptors, function) {
             let outlet = outlet_name(pipe.endpoint);
-            let Some((_, endpoint)) = descriptors.find_endpoint(pipe.endpoint, pipe.interface, pipe.alt) else {
+            let Some((place, endpoint)) = descriptors.find_endpoint(pipe.endpoint, pipe.interface, pipe.alt) else {
                 self.shared.tell("error", missing_endpoint(&pipe, descriptors));
                 continue;
             };
+            let (interface, setting) = (place.interface, place.setting);
             if self.ensure(|keeper| keeper.make_line(&outlet, &pipe), &outlet) {
-                bridged.push(Bridged { outlet, endpoint });
+                bridged.push(Bridged { outlet, interface, setting, endpoint });
             }
         }
         match function {
             Some(f) => {
                 let serial = self.config.serial.clone().unwrap_or_default();
                 if self.ensure(|keeper| keeper.make_serial(&serial), "serial.rx") {
-                    bridged.push(Bridged { outlet: "serial.rx".into(), endpoint: f.bulk_in });
-                    bridged.push(Bridged { outlet: "serial.tx".into(), endpoint: f.bulk_out });
+                    let (interface, setting) = (f.data_interface, f.data_alt);
+                    for (outlet, endpoint) in [("serial.rx", f.bulk_in), ("serial.tx", f.bulk_out)] {
+                        bridged.push(Bridged { outlet: outlet.into(), interface, setting, endpoint });
+                    }
                 }
             }
             None if self.config.serial.is_some() => {
@@ -266,21 +293,6 @@ impl Keeper {
                 false
             }
         }
-    }
-
-    fn chosen_settings(
-        &self,
-        bridged: &[Bridged],
-        descriptors: &Descriptors,
-        function: Option<&Function>,
-    ) -> Vec<(u8, u8)> {
-        let configured = |address: u8| self.config.pipes.iter().find(|p| p.endpoint == address);
-        let of_pipe = |b: &Bridged| {
-            let (interface, alt) = configured(b.endpoint.address).map_or((None, None), |p| (p.interface, p.alt));
-            descriptors.find_endpoint(b.endpoint.address, interface, alt).map(|(s, _)| (s.interface, s.setting))
-        };
-        let serial = function.map(|f| (f.data_interface, f.data_alt));
-        serial.into_iter().chain(bridged.iter().filter(|b| b.outlet.starts_with("ep_")).filter_map(of_pipe)).collect()
     }
 
     fn make_line(&mut self, outlet: &str, config: &PipeConfig) -> Result<(), DirError> {
@@ -434,6 +446,12 @@ impl Handle {
         self.stop.send_replace(true);
         let _ = self.task.await;
     }
+}
+
+/// The interfaces that are needed, each once.
+fn interfaces(bridged: &[Bridged], function: Option<&Function>) -> BTreeSet<u8> {
+    let control = function.map(|f| f.control_interface);
+    bridged.iter().map(|b| b.interface).chain(control).collect()
 }
 
 fn missing_endpoint(pipe: &PipeConfig, descriptors: &Descriptors) -> String {

@@ -10,12 +10,15 @@
 //! Outlets of configured endpoints are made at the start and stand until the end. A line (one endpoint and its outlet)
 //! lives as long as its outlet; pipes come and go.
 
+mod arrivals;
 mod backoff;
+mod claim;
 mod control;
 mod device_json;
 mod doors;
 mod events;
 mod in_line;
+mod journal;
 mod keeper;
 mod line;
 mod locate;
@@ -27,10 +30,12 @@ mod shared;
 mod status;
 mod text;
 
+pub use arrivals::Arrivals;
 pub use control::execute;
 pub use events::{Event, Events};
+pub use journal::Journal;
 pub use keeper::{Handle, Keeper, Surroundings};
 pub use line::Stop;
-pub use locate::{Found, locate};
+pub use locate::{Found, Own, Taken, locate, uses_port};
 pub use status::{DeviceStatus, PipeStatus};
 pub use text::{Line as TextLine, TextReader};

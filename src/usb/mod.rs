@@ -2,10 +2,13 @@
 //!
 //! The two traits here are what a backend implements. Nothing in this folder knows of outlets or of files.
 
+pub mod advice;
 mod advice_linux;
 pub mod descriptors;
 mod device;
 mod error;
+pub mod local;
+pub mod nusb;
 pub mod standard;
 mod transfer;
 pub mod usbip;

@@ -1,40 +1,26 @@
-//! Finds and opens the device that a configuration means.
+//! Finds and opens a device of a USB/IP server.
 
 use std::sync::Arc;
 
-use crate::config::{DeviceConfig, Match};
+use super::{Found, wrong_device};
+use crate::config::DeviceConfig;
 use crate::selector::Remote;
-use crate::usb::descriptors::Descriptors;
 use crate::usb::usbip::{self, Exported};
 use crate::usb::{OpenError, UsbDevice};
 
-/// An opened device.
-pub struct Found {
-    /// The device itself.
-    pub device: Arc<dyn UsbDevice>,
-    /// How it is reached: the backend's name.
-    pub backend: &'static str,
-    /// Where it is, in the backend's terms.
-    pub place: String,
-}
-
-/// Opens the device that `config` means.
-///
-/// # Errors
-/// [`OpenError`]; all of its kinds may pass by themselves.
-pub async fn locate(config: &DeviceConfig) -> Result<Found, OpenError> {
-    let Some(remote) = &config.remote else {
-        let text = "this version reaches devices through USB/IP only; give it `remote = \"usbip://host/busid\"`";
-        return Err(OpenError::NotFound(text.to_owned()));
-    };
+/// Opens the device that `config` means there.
+pub(super) async fn locate(config: &DeviceConfig, remote: &Remote) -> Result<Found, OpenError> {
     let busid = match &remote.busid {
         Some(busid) => busid.clone(),
         None => choose(&usbip::list(remote).await?, config, remote)?,
     };
     let device = usbip::open(remote, &busid).await?;
-    check(device.descriptors(), &config.matches)?;
+    let d = device.descriptors();
+    if !config.matches.fits(d.vendor_id, d.product_id, d.serial_number.as_deref(), d.product.as_deref()) {
+        return Err(wrong_device(d));
+    }
     let place = Remote { busid: Some(busid), ..remote.clone() }.to_string();
-    Ok(Found { device: Arc::new(device), backend: "usbip", place })
+    Ok(Found { device: Arc::new(device), backend: "usbip", place, taken: None })
 }
 
 /// The bus id of the one exported device that fits, as far as a device list can tell.
@@ -71,20 +57,4 @@ fn describe(exported: &[Exported]) -> String {
         [] => "nothing".to_owned(),
         some => some.iter().map(one).collect::<Vec<_>>().join(", "),
     }
-}
-
-/// Whether an opened device is the one that was meant.
-fn check(found: &Descriptors, wanted: &Match) -> Result<(), OpenError> {
-    let text_fits = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-    if wanted.vid.is_none_or(|v| v == found.vendor_id)
-        && (wanted.pid.is_empty() || wanted.pid.contains(&found.product_id))
-        && text_fits(&wanted.serial, &found.serial_number)
-        && text_fits(&wanted.product, &found.product)
-    {
-        return Ok(());
-    }
-    Err(OpenError::NotFound(format!(
-        "another device is there: {:04x}:{:04x}, product {:?}, serial {:?}",
-        found.vendor_id, found.product_id, found.product, found.serial_number
-    )))
 }

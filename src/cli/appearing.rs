@@ -1,0 +1,153 @@
+//! Devices that were named on the command line: each gets a name and a keeper once it is there and says who it is.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::{Backend, DeviceConfig, Match, SerialConfig};
+use crate::name;
+use crate::selector::{Remote, Selector};
+use crate::serial::find_function;
+use crate::session::{Arrivals, Own, locate};
+use crate::usb::local::{self, LocalDevice};
+
+/// Waits for devices.
+pub(super) struct Appearing {
+    found: mpsc::Receiver<DeviceConfig>,
+    sender: mpsc::Sender<DeviceConfig>,
+    own: Own,
+    tasks: JoinSet<()>,
+}
+
+impl Appearing {
+    /// Waits for none yet. `own` is what the daemon's keepers share.
+    pub(super) fn new(own: Own) -> Self {
+        let (sender, found) = mpsc::channel(1);
+        Self { found, sender, own, tasks: JoinSet::new() }
+    }
+
+    /// Waits for what this selector names: one remote device, one serial port, or any number of devices of this machine.
+    pub(super) fn wait_for(&mut self, selector: Selector) {
+        let (sender, own) = (self.sender.clone(), self.own.clone());
+        match selector {
+            Selector::Usbip(remote) => self.tasks.spawn(remote_device(remote, own, sender)),
+            Selector::Tty(_) => self.tasks.spawn(async move {
+                let _ = sender.send(device_of(selector)).await;
+            }),
+            Selector::Id { .. } | Selector::Port(_) => self.tasks.spawn(own_devices(selector, own, sender)),
+        };
+    }
+
+    /// The next device that is there; never ready when none comes.
+    pub(super) async fn next(&mut self) -> DeviceConfig {
+        match self.found.recv().await {
+            Some(config) => config,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The configuration of a device that is only known by its selector: everything it has is bridged.
+pub(super) fn device_of(selector: Selector) -> DeviceConfig {
+    match selector {
+        Selector::Usbip(remote) => {
+            let name = name::sanitize(remote.busid.as_deref().unwrap_or(&remote.host));
+            DeviceConfig { remote: Some(remote), ..DeviceConfig::new(&name) }
+        }
+        Selector::Id { vid, pid, serial } => {
+            let name = name::from_ids(vid, pid, serial.as_deref());
+            let matches = Match { vid: Some(vid), pid: vec![pid], serial, ..Match::default() };
+            DeviceConfig { matches, ..DeviceConfig::new(&name) }
+        }
+        Selector::Port(port) => {
+            let matches = Match { port: Some(port.clone()), ..Match::default() };
+            DeviceConfig { matches, ..DeviceConfig::new(&port) }
+        }
+        Selector::Tty(path) => {
+            let name = path.file_name().map_or_else(|| "serial".into(), |name| name.to_string_lossy());
+            let matches = Match { port: Some(path.display().to_string()), ..Match::default() };
+            let serial = Some(SerialConfig::default());
+            DeviceConfig { backend: Backend::Serial, serial, matches, ..DeviceConfig::new(&name) }
+        }
+    }
+}
+
+async fn remote_device(remote: Remote, own: Own, sender: mpsc::Sender<DeviceConfig>) {
+    let config = device_of(Selector::Usbip(remote));
+    let mut told = Told::default();
+    loop {
+        match locate(&config, &own).await {
+            Ok(found) => {
+                let d = found.device.descriptors();
+                let name = name::from_ids(d.vendor_id, d.product_id, d.serial_number.as_deref());
+                let _ = sender.send(DeviceConfig { name, ..config }).await;
+                return;
+            }
+            Err(error) => told.tell(error.to_string()),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Each device that fits and that no keeper waits for already gets one.
+async fn own_devices(selector: Selector, own: Own, sender: mpsc::Sender<DeviceConfig>) {
+    let wanted = device_of(selector);
+    let mut arrivals = Arrivals::new(&wanted, &own);
+    let mut kept = 0;
+    let mut told = Told::default();
+    loop {
+        let present = local::list().unwrap_or_default();
+        let fitting: Vec<&LocalDevice> = present.iter().filter(|d| own_fits(d, &wanted.matches)).collect();
+        if fitting.is_empty() && kept == 0 {
+            told.tell(format!("{} is not plugged in", wanted.matches));
+        }
+        let is_twin = fitting.len() > 1;
+        for device in fitting.iter().filter(|d| !own.taken.contains(&d.place)) {
+            if kept >= fitting.len() {
+                break;
+            }
+            kept += 1;
+            let _ = sender.send(named(device, &wanted, is_twin)).await;
+        }
+        arrivals.next().await;
+    }
+}
+
+fn own_fits(device: &LocalDevice, wanted: &Match) -> bool {
+    let LocalDevice { vendor_id, product_id, serial_number, product, place, .. } = device;
+    wanted.fits(*vendor_id, *product_id, serial_number.as_deref(), product.as_deref())
+        && wanted.port.as_ref().is_none_or(|port| port == place)
+}
+
+/// The configuration of one device that is there. Twins are told apart by where they are plugged in.
+fn named(device: &LocalDevice, wanted: &DeviceConfig, is_twin: bool) -> DeviceConfig {
+    let name = name::from_ids(device.vendor_id, device.product_id, device.serial_number.as_deref());
+    let mut matches = wanted.matches.clone();
+    if is_twin {
+        matches.port = Some(device.place.clone());
+    }
+    let serial = has_kernel_port(device).then(SerialConfig::default);
+    DeviceConfig { name, matches, serial, ..wanted.clone() }
+}
+
+/// The kernel makes a serial port of every CDC ACM function, and programs of this machine may use it as well.
+fn has_kernel_port(device: &LocalDevice) -> bool {
+    device.descriptors().is_ok_and(|d| find_function(&d, None).is_some())
+}
+
+/// What people were told last, so that they are told only news.
+#[derive(Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn tell(&mut self, reason: String) {
+        if self.0.as_ref() != Some(&reason) {
+            tracing::warn!("waiting for a device: {reason}");
+            self.0 = Some(reason);
+        }
+    }
+}
+
+/// How often a remote device that is awaited is looked for.
+const RETRY: Duration = Duration::from_millis(500);

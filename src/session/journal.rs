@@ -1,0 +1,119 @@
+//! Which kernel drivers were sent away from which interfaces, on disk, so that a killed daemon's successor gives them
+//! back.
+//!
+//! One line an interface: place, configuration, interface, driver. A file that cannot be written or read costs only that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use super::lock::lock;
+use crate::usb::local;
+
+/// The journal of one run dir.
+pub struct Journal {
+    file: PathBuf,
+    /// By place, configuration and interface.
+    entries: Mutex<BTreeMap<Key, String>>,
+}
+
+type Key = (String, u8, u8);
+
+impl Journal {
+    /// The journal in this file, empty. What an earlier daemon wrote there is for [`Journal::restore`].
+    pub fn new(file: PathBuf) -> Self {
+        Self { file, entries: Mutex::default() }
+    }
+
+    /// Gives interfaces back that an earlier daemon took and that nobody has now, then forgets them. Blocks for as long
+    /// as the drivers need.
+    pub fn restore(&self) {
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        for ((place, configuration, interface), driver) in text.lines().filter_map(parse) {
+            if local::driver(&place, configuration, interface).is_some() {
+                continue;
+            }
+            match local::attach_driver(&place, interface) {
+                Ok(()) => tracing::info!("interface {interface} of {place} is given back to {driver}"),
+                Err(e) => tracing::debug!("interface {interface} of {place} is not given back to {driver}: {e}"),
+            }
+        }
+        self.write(&BTreeMap::new());
+    }
+
+    /// A driver is about to be sent away.
+    pub(super) fn remember(&self, place: &str, configuration: u8, interface: u8, driver: &str) {
+        let mut entries = lock(&self.entries);
+        entries.insert((place.to_owned(), configuration, interface), driver.to_owned());
+        self.write(&entries);
+    }
+
+    /// The device at this place has its drivers back, or has gone.
+    pub(super) fn forget(&self, place: &str) {
+        let mut entries = lock(&self.entries);
+        let before = entries.len();
+        entries.retain(|(known, ..), _| known != place);
+        if entries.len() < before {
+            self.write(&entries);
+        }
+    }
+
+    fn write(&self, entries: &BTreeMap<Key, String>) {
+        let line = |((place, configuration, interface), driver): (&Key, &String)| {
+            format!("{place} {configuration} {interface} {driver}\n")
+        };
+        let written = match entries.is_empty() {
+            true => fs::remove_file(&self.file),
+            false => fs::write(&self.file, entries.iter().map(line).collect::<String>()),
+        };
+        if let Err(e) = written
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("{}: {e}; after a crash kernel drivers would not come back", self.file.display());
+        }
+    }
+}
+
+/// Nothing but what [`Journal::write`] writes is understood.
+fn parse(line: &str) -> Option<(Key, String)> {
+    let mut words = line.split(' ');
+    let (place, configuration, interface, driver) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let is_place = crate::selector::is_port(place);
+    let key = (place.to_owned(), configuration.parse().ok()?, interface.parse().ok()?);
+    (is_place && words.next().is_none()).then(|| (key, driver.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal() -> (tempfile::TempDir, Journal) {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::new(dir.path().join("detached"));
+        (dir, journal)
+    }
+
+    #[test]
+    fn what_is_remembered_is_read_back_and_what_is_forgotten_leaves_no_file() {
+        let (_dir, journal) = journal();
+        journal.remember("1-1.4", 1, 0, "cdc_acm");
+        journal.remember("1-1.4", 1, 1, "cdc_acm");
+        journal.remember("2-1", 1, 0, "usbhid");
+        let text = fs::read_to_string(&journal.file).unwrap();
+        let read: Vec<_> = text.lines().map(|line| parse(line).unwrap()).collect();
+        assert_eq!(read.len(), 3);
+        assert_eq!(read[2], (("2-1".to_owned(), 1, 0), "usbhid".to_owned()));
+        journal.forget("1-1.4");
+        assert_eq!(fs::read_to_string(&journal.file).unwrap(), "2-1 1 0 usbhid\n");
+        journal.forget("2-1");
+        assert!(!journal.file.exists());
+    }
+
+    #[test]
+    fn a_journal_of_nonsense_is_ignored() {
+        for line in ["", "1-1", "../../etc 1 0 x", "1-1 1 999 usbhid", "1-1 1 0 usbhid more"] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}

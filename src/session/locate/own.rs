@@ -1,0 +1,59 @@
+//! Finds and opens a device of this machine's own USB.
+
+use std::sync::Arc;
+
+use super::{Found, Own};
+use crate::config::{Backend, DeviceConfig, Match};
+use crate::usb::local::{self, LocalDevice};
+use crate::usb::{OpenError, UsbDevice, nusb};
+
+/// Opens the one device that fits and that no other keeper has.
+pub(super) async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, OpenError> {
+    let present = local::list()?;
+    let device = choose(&present, &config.matches, own)?;
+    let taken = own.taken.take(&device.place);
+    let place = device.place.clone();
+    let (device, backend) = open(device, config.backend, own).await?;
+    Ok(Found { device, backend, place, taken })
+}
+
+async fn open(
+    device: &LocalDevice,
+    backend: Backend,
+    own: &Own,
+) -> Result<(Arc<dyn UsbDevice>, &'static str), OpenError> {
+    match backend {
+        Backend::Nusb => Ok((Arc::new(nusb::open(device, &own.hotplug).await?), "nusb")),
+        _ => Ok((Arc::new(nusb::open(device, &own.hotplug).await?), "nusb")),
+    }
+}
+
+fn choose<'a>(present: &'a [LocalDevice], wanted: &Match, own: &Own) -> Result<&'a LocalDevice, OpenError> {
+    let fitting: Vec<&LocalDevice> = present.iter().filter(|d| fits(d, wanted)).collect();
+    let free: Vec<&&LocalDevice> = fitting.iter().filter(|d| !own.taken.contains(&d.place)).collect();
+    match (free.as_slice(), fitting.len()) {
+        ([only], _) => Ok(only),
+        ([], 0) => Err(OpenError::NotFound(format!("{wanted} is not plugged in; there is {}", describe(present)))),
+        ([], _) => Err(OpenError::Busy(format!("{wanted} is bridged under another name already"))),
+        (several, _) => {
+            let places: Vec<&str> = several.iter().map(|d| d.place.as_str()).collect();
+            let text = format!("several devices fit {wanted}, at {}; add `serial` or `port`", places.join(", "));
+            Err(OpenError::NotFound(text))
+        }
+    }
+}
+
+/// Whether this is a device that was meant.
+pub(super) fn fits(device: &LocalDevice, wanted: &Match) -> bool {
+    let LocalDevice { vendor_id, product_id, serial_number, product, place, .. } = device;
+    wanted.fits(*vendor_id, *product_id, serial_number.as_deref(), product.as_deref())
+        && wanted.port.as_ref().is_none_or(|port| port == place)
+}
+
+fn describe(present: &[LocalDevice]) -> String {
+    let one = |d: &LocalDevice| format!("{} ({:04x}:{:04x})", d.place, d.vendor_id, d.product_id);
+    match present {
+        [] => "no device at all".to_owned(),
+        some => some.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}

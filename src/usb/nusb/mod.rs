@@ -1,0 +1,8 @@
+//! The backend `nusb`: control, bulk and interrupt transfers on this machine's own USB, through the nusb crate.
+//!
+//! It refuses isochronous endpoints, which nusb does not know; those are libusb's.
+
+mod device;
+mod pipe;
+
+pub use device::{NusbDevice, open};
