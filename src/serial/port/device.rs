@@ -1,6 +1,7 @@
 //! A serial port as a USB device: its class requests, and the two pipes of its function.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -90,36 +91,50 @@ impl SerialDevice {
 
 /// A break of `ms` milliseconds; 0xffff begins one, 0 ends it. One that is not waited for to its end, ends at once.
 async fn send_break(port: &Arc<Opened>, ms: u16, timeout: Duration) -> Result<(), TransferError> {
-    if ms > 0 {
-        port.on_settings(timeout, |settings| settings.begin_break()).await?;
+    if ms == 0 {
+        return port.on_settings(timeout, |settings| settings.end_break()).await;
     }
+    let mut breaking = Break { port: port.clone(), wanted: Arc::new(AtomicBool::new(true)) };
+    let wanted = breaking.wanted.clone();
+    // It begins when all that was written is sent, which may be when nobody wants it any more.
+    let begin = move |settings: &mut Settings| {
+        settings.begin_break()?;
+        if wanted.load(Ordering::SeqCst) { Ok(()) } else { settings.end_break() }
+    };
+    port.on_settings(timeout, begin).await?;
     if ms == FOREVER {
+        breaking.goes_on();
         return Ok(());
     }
-    let end = EndOfBreak(Some(port.clone()));
     tokio::select! {
         () = tokio::time::sleep(Duration::from_millis(ms.into())) => {}
         () = port.gone() => {}
     }
-    end.now(timeout).await
+    breaking.end(timeout).await
 }
 
-/// Ends a break also when nobody waits for its end any more.
-struct EndOfBreak(Option<Arc<Opened>>);
+/// A break that ends when nobody waits for its end any more.
+struct Break {
+    port: Arc<Opened>,
+    wanted: Arc<AtomicBool>,
+}
 
-impl EndOfBreak {
-    async fn now(mut self, timeout: Duration) -> Result<(), TransferError> {
-        match self.0.take() {
-            Some(port) => port.on_settings(timeout, |settings| settings.end_break()).await,
-            None => Ok(()),
-        }
+impl Break {
+    fn goes_on(&mut self) {
+        self.wanted = Arc::default();
+    }
+
+    async fn end(mut self, timeout: Duration) -> Result<(), TransferError> {
+        let result = self.port.on_settings(timeout, |settings| settings.end_break()).await;
+        self.goes_on();
+        result
     }
 }
 
-impl Drop for EndOfBreak {
+impl Drop for Break {
     fn drop(&mut self) {
-        if let Some(port) = self.0.take() {
-            port.end_break_now();
+        if self.wanted.swap(false, Ordering::SeqCst) {
+            self.port.end_break_now();
         }
     }
 }
