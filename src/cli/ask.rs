@@ -44,7 +44,7 @@ async fn serial_alone(selector: Selector, request: String) -> Result<String, Fai
     drop(found);
     let dir = std::env::temp_dir().join(format!("usbpipe-serial-{}", std::process::id()));
     let name = config.name.clone();
-    let daemon = Daemon::start(&dir, vec![config]).await.map_err(Failure::run_time)?;
+    let daemon = Daemon::start(&dir, vec![config], None).await.map_err(Failure::run_time)?;
     let attached = async {
         while daemon.status().iter().any(|d| d.state != "attached") {
             tokio::time::sleep(Duration::from_millis(10)).await;

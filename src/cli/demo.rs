@@ -29,7 +29,7 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
     let port = listener.local_addr().map_err(Failure::run_time)?.port();
     let configs = busids.into_iter().map(|(name, busid)| device(&name, busid, port)).collect();
     // The daemon makes the run dir, so it comes first; it waits for the devices.
-    let daemon = Daemon::start(&dir, configs).await.map_err(Failure::run_time)?;
+    let daemon = Daemon::start(&dir, configs, None).await.map_err(Failure::run_time)?;
     let devices = match Devices::start(mock, listener, &dir.join("mock.sock")) {
         Ok(devices) => devices,
         Err(e) => {

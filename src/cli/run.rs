@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::appearing::Appearing;
 use super::{Failure, Outcome, run_dir};
 use crate::config::{self, Config, DeviceConfig};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, passed_socket};
 use crate::name;
 use crate::selector::Selector;
 
@@ -38,7 +38,8 @@ fn load(file: &std::path::Path) -> Result<Vec<DeviceConfig>, Failure> {
 async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Vec<Selector>, file: Option<PathBuf>) -> Outcome {
     let mut signals = Signals::new()?;
     let count = devices.len() + named.len();
-    let mut daemon = Daemon::start(&dir, devices).await.map_err(Failure::run_time)?;
+    let admin = passed_socket(&dir).map_err(Failure::run_time)?;
+    let mut daemon = Daemon::start(&dir, devices, admin).await.map_err(Failure::run_time)?;
     let mut appearing = Appearing::new(daemon.own().clone());
     named.into_iter().for_each(|selector| appearing.wait_for(selector));
     eprintln!("usbpipe: ready, {count} devices in {}", dir.display());

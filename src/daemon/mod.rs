@@ -4,16 +4,19 @@
 
 mod admin;
 mod client;
+mod passed_unix;
 mod protocol;
 mod run_dir;
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
 pub use client::{Client, ClientError};
+pub use passed_unix::passed_socket;
 pub use protocol::{Reply, Request};
 pub use run_dir::default_run_dir;
 
@@ -35,12 +38,13 @@ pub struct Daemon {
 pub(crate) struct Devices(Arc<Mutex<BTreeMap<String, Handle>>>);
 
 impl Daemon {
-    /// Takes the run dir at `path` and starts a keeper for each device.
+    /// Takes the run dir at `path` and starts a keeper for each device. Commands are served on `admin`, else on a socket
+    /// that is bound here.
     ///
     /// # Errors
     /// [`DirError`] when another daemon has the run dir, or something in it cannot be made.
-    pub async fn start(path: &Path, configs: Vec<DeviceConfig>) -> Result<Self, DirError> {
-        let run_dir = RunDir::take(path)?;
+    pub async fn start(path: &Path, configs: Vec<DeviceConfig>, admin: Option<UnixListener>) -> Result<Self, DirError> {
+        let mut run_dir = RunDir::take(path)?;
         let names: Vec<&str> = configs.iter().map(|c| c.name.as_str()).collect();
         run_dir.clear_leftovers(&names);
         let watcher = Watcher::new().map_err(|e| DirError::from_io(path, "cannot watch FIFOs (inotify)", e))?;
@@ -50,7 +54,10 @@ impl Daemon {
         let own = Own::default();
         let surroundings = Surroundings { dir: run_dir.dir(), watcher, events: Events::default(), own, journal };
         let devices = Devices::default();
-        let listener = run_dir.bind_admin()?;
+        let listener = match admin {
+            Some(passed) => run_dir.take_admin(passed)?,
+            None => run_dir.bind_admin()?,
+        };
         let admin = tokio::spawn(admin::serve(listener, devices.clone(), surroundings.events.clone()));
         let mut daemon = Self { run_dir, surroundings, devices, admin };
         for config in configs {

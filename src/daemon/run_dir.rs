@@ -17,6 +17,8 @@ pub(super) struct RunDir {
     /// Held, not used: the lock lasts as long as the file is open.
     _lock: File,
     made: bool,
+    /// Whether `admin.sock` is this process's to remove.
+    bound: bool,
 }
 
 /// Where the run dir is if nobody says: `$USBPIPE_DIR`, else `/run/usbpipe` for root, else
@@ -52,7 +54,7 @@ impl RunDir {
             if is_still_there(&lock, &path.join(LOCK)) {
                 let _ = lock.set_len(0);
                 let _ = lock.write_all(format!("{}\n", std::process::id()).as_bytes());
-                return Ok(Self { dir: Arc::new(dir), _lock: lock, made });
+                return Ok(Self { dir: Arc::new(dir), _lock: lock, made, bound: false });
             }
         }
     }
@@ -74,16 +76,26 @@ impl RunDir {
         }
     }
 
-    pub(super) fn bind_admin(&self) -> Result<UnixListener, DirError> {
+    /// Serves on a socket that is bound here already. It stays at the end: whoever bound it goes on listening.
+    pub(super) fn take_admin(&self, passed: std::os::unix::net::UnixListener) -> Result<UnixListener, DirError> {
+        let listener = passed.set_nonblocking(true).and_then(|()| UnixListener::from_std(passed));
+        listener.map_err(|e| DirError::from_io(&self.dir.path().join(ADMIN), "cannot serve on the socket", e))
+    }
+
+    /// Binds the socket, in place of one that a killed daemon left.
+    pub(super) fn bind_admin(&mut self) -> Result<UnixListener, DirError> {
         let path = self.dir.socket_path(ADMIN)?;
         let listener = UnixListener::bind(&path).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
+        self.bound = true;
         self.dir.set_access(ADMIN, 0o660, &Access::default())?;
         Ok(listener)
     }
 
     /// Removes what is left, and the directory itself if it was made by this process.
     pub(super) fn remove(self) {
-        self.dir.remove(ADMIN);
+        if self.bound {
+            self.dir.remove(ADMIN);
+        }
         self.dir.remove(LOCK);
         if self.made {
             let _ = std::fs::remove_dir(self.dir.path());
