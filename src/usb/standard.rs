@@ -45,6 +45,11 @@ pub fn get_string_descriptor(index: u8, language: u16) -> Setup {
     get_descriptor(TYPE_STRING, index, language, 255)
 }
 
+/// SET_CONFIGURATION.
+pub fn set_configuration(value: u8) -> Setup {
+    Setup { request_type: 0x00, request: 9, value: value.into(), index: 0, length: 0 }
+}
+
 /// SET_INTERFACE.
 pub fn set_interface(interface: u8, setting: u8) -> Setup {
     Setup { request_type: 0x01, request: 11, value: setting.into(), index: interface.into(), length: 0 }

@@ -214,6 +214,12 @@ async fn read_descriptors(device: &UsbipDevice, record: &DeviceRecord) -> Result
     let index = active_configuration(device, record).await;
     let configuration = ask(standard::get_configuration_descriptor(index, u16::MAX), "configuration").await?;
     let mut parsed = Descriptors::parse(&raw, &configuration, speed(record))?;
+    if record.configuration_value == 0 {
+        // A server that took the device from its drivers, such as the kernel's, may have left it unconfigured.
+        let setup = standard::set_configuration(parsed.configuration_value);
+        let answer = device.control_transfer(setup, Vec::new(), descriptors::DESCRIPTOR_TIMEOUT).await;
+        answer.map_err(|e| OpenError::Protocol(format!("selecting the configuration failed: {e}")))?;
+    }
     descriptors::read_strings(device, &raw, &mut parsed).await;
     Ok(parsed)
 }
