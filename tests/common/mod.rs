@@ -7,7 +7,8 @@
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
-    reason = "each test binary uses its own part of it"
+    clippy::print_stdout,
+    reason = "each test binary uses its own part of it, and tests may print"
 )]
 
 pub mod bytes;
@@ -301,6 +302,9 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.said().iter().for_each(|line| println!("daemon: {line}"));
+        }
     }
 }
 

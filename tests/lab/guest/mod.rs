@@ -1,0 +1,68 @@
+//! The guest and what stories do to it: make devices, plug and unplug them, press keys. Refuses to touch any machine
+//! but the lab's guest: all of it is reached through [`Guest::here`].
+
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each suite uses its own part of it")]
+
+mod gadget;
+mod sysfs;
+mod usbip;
+
+use std::process::{Command, Output};
+
+use crate::common::Bus;
+
+pub use gadget::{Function, Gadget};
+pub use sysfs::UsbDevice;
+pub use usbip::{Attached, Exported, UsbipServer};
+
+/// The lab's guest. Who has one may change the machine.
+pub struct Guest(());
+
+impl Guest {
+    /// The guest, if this runs in it; otherwise it prints that the story is skipped.
+    pub fn here() -> Option<Self> {
+        let arguments = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        if arguments.split_whitespace().any(|word| word == "usbpipe.lab") {
+            return Some(Self(()));
+        }
+        let story = std::thread::current().name().unwrap_or("lab").to_owned();
+        println!("skipped: {story}: this is not the lab's guest; run tests/lab/run");
+        None
+    }
+
+    /// A gadget with these ids (`vvvv:pppp`) and functions, not plugged in yet.
+    pub fn gadget(&self, ids: &str, functions: &[Function]) -> Gadget {
+        Gadget::make(ids, functions)
+    }
+
+    /// The stock `usbipd`, running.
+    pub fn usbip_server(&self) -> UsbipServer {
+        UsbipServer::start()
+    }
+
+    /// Attaches a device of a simulated bus to this kernel, as if it were hardware with these ids.
+    pub fn attach(&self, bus: &Bus, name: &str, ids: &str) -> Attached {
+        Attached::attach(bus.port, bus.busid(name), ids)
+    }
+
+    /// Runs a command to its end; fails the story with what it said if that is not 0.
+    pub fn must(&self, command: &[&str]) -> String {
+        must(command)
+    }
+}
+
+fn must(command: &[&str]) -> String {
+    let output = run(command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}: {}{text}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+fn run(command: &[&str]) -> Output {
+    Command::new(command[0]).args(&command[1..]).output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}

@@ -1,0 +1,85 @@
+//! USB devices as the guest's kernel lists them in sysfs. Refuses to change anything but which driver has an interface.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::wait_for;
+
+const DEVICES: &str = "/sys/bus/usb/devices";
+
+/// A device that the kernel has enumerated and configured.
+#[derive(Debug, Clone)]
+pub struct UsbDevice {
+    /// Its place: bus, and ports down from the root hub, such as `4-1`.
+    pub busid: String,
+}
+
+impl UsbDevice {
+    /// Waits until a device has these ids (`vvvv:pppp`).
+    pub fn wait(ids: &str) -> Self {
+        wait_for(
+            || Self::all().into_iter().find(|d| d.ids() == ids),
+            || format!("{ids} is not among {:?}", Self::all()),
+        )
+    }
+
+    /// Waits until none has.
+    pub fn wait_gone(ids: &str) {
+        wait_for(|| Self::all().iter().all(|d| d.ids() != ids).then_some(()), || format!("{ids} stays"));
+    }
+
+    /// Waits for the device on the first port below a host controller, such as `dummy_hcd.0`.
+    pub fn wait_below(controller: &str) -> Self {
+        let below =
+            |d: &Self| fs::canonicalize(d.dir()).is_ok_and(|p| p.components().any(|c| c.as_os_str() == controller));
+        let find = || Self::all().into_iter().find(|d| below(d));
+        wait_for(find, || format!("nothing at {controller} among {:?}", Self::all()))
+    }
+
+    /// All that are configured, without root hubs.
+    pub fn all() -> Vec<Self> {
+        let names = fs::read_dir(DEVICES).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let devices = names.filter(|n| n.contains('-') && !n.contains(':')).map(|busid| Self { busid });
+        devices.filter(|d| d.attribute("bConfigurationValue").is_some_and(|v| !v.is_empty())).collect()
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        Path::new(DEVICES).join(&self.busid)
+    }
+
+    /// A file of the device's folder, trimmed; nothing if the device has gone.
+    pub fn attribute(&self, name: &str) -> Option<String> {
+        Some(fs::read_to_string(self.dir().join(name)).ok()?.trim().to_owned())
+    }
+
+    /// `vvvv:pppp`.
+    pub fn ids(&self) -> String {
+        format!(
+            "{}:{}",
+            self.attribute("idVendor").unwrap_or_default(),
+            self.attribute("idProduct").unwrap_or_default()
+        )
+    }
+
+    /// The character device of usbfs.
+    pub fn node(&self) -> PathBuf {
+        let number = |name| self.attribute(name).unwrap().parse::<u32>().unwrap();
+        format!("/dev/bus/usb/{:03}/{:03}", number("busnum"), number("devnum")).into()
+    }
+
+    /// The names of the first interface's outlets, IN and OUT, for a device with one endpoint each way.
+    pub fn pair(&self) -> (String, String) {
+        let dir = self.dir().join(format!("{}:1.0", self.busid));
+        let entries = fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|n| n.starts_with("ep_"));
+        let (ins, outs): (Vec<_>, Vec<_>) = names.partition(|n| n.as_str() >= "ep_80");
+        assert!(ins.len() == 1 && outs.len() == 1, "{ins:?}, {outs:?}");
+        (ins.concat(), outs.concat())
+    }
+
+    /// The driver that has an interface of the first configuration.
+    pub fn driver(&self, interface: u8) -> Option<String> {
+        let link = self.dir().join(format!("{}:1.{interface}", self.busid)).join("driver");
+        Some(fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
+    }
+}

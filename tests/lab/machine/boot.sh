@@ -1,0 +1,58 @@
+# Boots the guest and runs a job in it. Sourced by `run`, which sets $lab and $here; provide.sh sets the rest.
+# It refuses to know what the job does.
+
+# boot SECONDS <job: runs the script that it reads from stdin by bash in the guest, as root, in the current directory.
+# Its output comes out on stdout while it runs. Exit status: the job's, or 124 if the guest did not end in time, or 125 if
+# it broke down; then the end of the console is shown.
+boot() {
+    local seconds=$1 share status
+    share=$(mktemp -d "$lab/boot.XXXXXX") || return 125
+    cat >"$share/job"
+    cp "$here/machine/start" "$share/start"
+    printf 'kernel=%q cwd=%q\n' "$kernel" "$PWD" >"$share/settings"
+    qemu "$seconds" "$share" </dev/null | cat
+    status=${PIPESTATUS[0]}
+    if [ -s "$share/status" ]; then
+        status=$(cat "$share/status")
+    else
+        [ "$status" -eq 124 ] || status=125
+        show_console "$share/console" "$status" "$seconds"
+    fi
+    rm -rf "$share"
+    return "$status"
+}
+
+show_console() {
+    if [ "$2" -eq 124 ]; then
+        echo "lab: the guest had not ended after $3 s; the end of its console:"
+    else
+        echo "lab: the guest broke down; the end of its console:"
+    fi
+    tail -n 60 "$1" | tr -d '\r' | sed 's/^/    /'
+}
+
+# The machine: two processors in software (KVM hangs where it is nested), the host's file system read-only, a folder to
+# exchange files, a port for the job's output, one for QEMU's own monitor, and USB devices that QEMU simulates.
+# The monitor's port leads to the monitor's socket, so that the guest can press keys and pull out devices.
+qemu() {
+    local share=$2 nine=security_model=none,multidevs=remap
+    (cd "$share" && exec timeout --kill-after=5 "$1" /usr/bin/qemu-system-x86_64 \
+        -accel tcg,thread=multi -smp 2 -cpu max -M q35 -m 1024 \
+        -nodefaults -no-user-config -display none -no-reboot \
+        -kernel "$kernel/boot/vmlinuz-$(release)" -initrd "$initrd" \
+        -append "console=ttyS0 loglevel=5 panic=-1 oops=panic usbpipe.lab" \
+        -serial file:console \
+        -virtfs "local,path=/,mount_tag=hostroot,readonly=on,$nine" \
+        -virtfs "local,path=.,mount_tag=lab,$nine" \
+        -device virtio-serial-pci \
+        -chardev file,id=output,path=/dev/stdout,append=on -device virtserialport,chardev=output,name=output \
+        -chardev socket,id=monitor,path=monitor,server=on,wait=off -mon chardev=monitor,mode=control \
+        -chardev socket,id=monitor-port,path=monitor -device virtserialport,chardev=monitor-port,name=monitor \
+        -chardev socket,id=ftdi,path=ftdi,server=on,wait=off \
+        -chardev socket,id=ftdi-port,path=ftdi -device virtserialport,chardev=ftdi-port,name=ftdi \
+        -audiodev wav,id=wav,path=audio.wav,out.frequency=48000 \
+        -device qemu-xhci,id=xhci -device usb-ehci,id=ehci \
+        -device usb-kbd,id=kbd,bus=xhci.0 \
+        -device usb-serial,id=ftdi,chardev=ftdi,bus=xhci.0 \
+        -device usb-audio,id=audio,audiodev=wav,bus=xhci.0)
+}
