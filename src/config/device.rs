@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{PipeConfig, SerialConfig};
 use crate::name::sanitize;
-use crate::selector::Remote;
+use crate::selector::{self, Remote};
 
 /// One `[[device]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,7 @@ pub struct Match {
     pub pid: Vec<u16>,
     /// The serial number string, exactly.
     pub serial: Option<String>,
-    /// Place on the bus, such as `1-1.4`.
+    /// Place on the bus, such as `1-1.4`, or a serial port of the system, such as `/dev/ttyS0` or `COM5`.
     pub port: Option<String>,
     /// The product string, exactly.
     pub product: Option<String>,
@@ -110,6 +110,11 @@ impl Match {
     /// Whether nothing is asked for, so that any device would do.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The serial port of the system that [`Match::port`] names, if it does not name a place on the bus.
+    pub fn tty(&self) -> Option<&str> {
+        self.port.as_deref().filter(|port| !selector::is_port(port))
     }
 
     /// Whether a device with these ids and strings is meant, wherever it is plugged in.

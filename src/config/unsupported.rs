@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::error::Source;
 use super::typed::{self, Typed, TypedDevice, TypedPipe, TypedSerial};
-use super::{Backend, ConfigError, Driver, OutletKind, ResetPolicy, Writers};
+use super::{Backend, ConfigError, OutletKind, ResetPolicy, Writers};
 
 /// What a configuration asks for that this version cannot do, ordered by position. A text that [`super::Config::parse`]
 /// refuses for its shape gives nothing.
@@ -35,12 +35,10 @@ type Places = Vec<Range<usize>>;
 
 const GAPS: &[Gap] = &[
     (|d| backends(d, Backend::Libusb), "backend libusb; use `remote` with a USB/IP server"),
-    (|d| backends(d, Backend::Serial), "backend serial; use `remote` with a USB/IP server"),
     (|d| outlets(d, OutletKind::Socket), "socket outlets; use outlets = [\"fifo\"]"),
     (|d| outlets(d, OutletKind::Tty), "tty outlets; use outlets = [\"fifo\"]"),
     (|d| pipes(d, |pipe| span(&pipe.patience)), "patience for slow readers; leave it out"),
     (|d| pipes(d, |pipe| is(&pipe.writers, Writers::One)), "refusing a second writer; leave `writers` out"),
-    (kernel_driver, "the kernel's serial driver; write driver = \"user\""),
     (|d| serial(d, |serial| is(&serial.reset, ResetPolicy::OnOpen)), "reset on opening; use reset = \"never\""),
     (|d| serial(d, |serial| is(&serial.reset, ResetPolicy::IfIdle)), "reset if idle; use reset = \"never\""),
     (|d| serial(d, |serial| span(&serial.boot_wait)), "waiting for a board to boot; leave `boot_wait` out"),
@@ -64,16 +62,6 @@ fn pipes(device: &TypedDevice, find: impl Fn(&TypedPipe) -> Option<Range<usize>>
 
 fn serial(device: &TypedDevice, find: impl Fn(&TypedSerial) -> Option<Range<usize>>) -> Places {
     device.serial.iter().filter_map(|serial| find(serial.get_ref())).collect()
-}
-
-/// Asked for, or meant where a device of this machine says nothing of the driver.
-fn kernel_driver(device: &TypedDevice) -> Places {
-    let Some(serial) = &device.serial else { return Places::new() };
-    let place = match &serial.get_ref().driver {
-        Some(driver) => (*driver.get_ref() == Driver::Kernel).then(|| driver.span()),
-        None => device.remote.is_none().then(|| serial.span()),
-    };
-    place.into_iter().collect()
 }
 
 fn is<T: PartialEq>(typed: &Typed<T>, value: T) -> Option<Range<usize>> {

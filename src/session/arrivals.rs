@@ -13,19 +13,26 @@ use crate::usb::local::News;
 pub struct Arrivals {
     /// `None` for devices of another machine, of which nobody tells.
     news: Option<News>,
+    /// Whether the news tell of everything that matters.
+    is_complete: bool,
 }
 
 impl Arrivals {
     /// From now on.
     pub fn new(config: &DeviceConfig, own: &Own) -> Self {
         let is_own = config.remote.is_none();
-        Self { news: is_own.then(|| own.hotplug.news().ok()).flatten() }
+        let in_a_folder = |path: &str| path.strip_prefix("/dev/").is_none_or(|name| name.contains('/'));
+        Self {
+            news: is_own.then(|| own.hotplug.news().ok()).flatten(),
+            // Links such as those in /dev/serial/by-id come when udev gets to them.
+            is_complete: !config.matches.tty().is_some_and(in_a_folder),
+        }
     }
 
     /// Resolves when looking again makes sense after `refused`, or after a session that ended well.
     pub(super) async fn wait(&mut self, refused: Option<OpenError>, backoff: &mut Backoff) {
         let time = match (&self.news, &refused) {
-            (Some(_), Some(OpenError::NotFound(_) | OpenError::Denied(_))) => None,
+            (Some(_), Some(OpenError::NotFound(_) | OpenError::Denied(_))) if self.is_complete => None,
             // Nobody tells when an interface is free again.
             (Some(_), Some(_)) => Some(BUSY_PAUSE.max(backoff.step())),
             _ => Some(backoff.step()),

@@ -8,9 +8,9 @@ use super::checks::{Checks, choice};
 use super::{pipe, serial};
 use crate::config::typed::{TypedDevice, TypedMatch};
 use crate::config::value::{DAY, OneOrMany, Value};
-use crate::config::{Backend, DeviceConfig, Match, Unplug};
+use crate::config::{Backend, DeviceConfig, Driver, Match, Unplug};
 use crate::name;
-use crate::selector::{self, Remote};
+use crate::selector::{Remote, Selector};
 
 /// What the table means. The name is empty where it has been refused.
 pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> DeviceConfig {
@@ -19,6 +19,7 @@ pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> D
         checks.refuse(span, "the device needs `match = { … }` or `remote = \"usbip://host/busid\"`");
     }
     let matches = table.matches.as_ref().map(|typed| matches(checks, typed)).unwrap_or_default();
+    check_driver(checks, table);
     let defaults = DeviceConfig::new("");
     DeviceConfig {
         name: device_name(checks, typed, &matches).unwrap_or_default(),
@@ -31,6 +32,20 @@ pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> D
         serial: table.serial.as_ref().map(|typed| serial::serial(checks, typed, table.remote.is_some())),
         detach: choice(&table.detach).unwrap_or(defaults.detach),
         matches,
+    }
+}
+
+/// The kernel's driver holds the whole function, so that no pipe of the device can be had beside it.
+fn check_driver(checks: &mut Checks<'_>, table: &TypedDevice) {
+    let (Some(serial), Some(_), None) = (&table.serial, table.pipe.first(), &table.remote) else { return };
+    let (place, is_kernel) = match &serial.get_ref().driver {
+        Some(driver) => (driver.span(), *driver.get_ref() == Driver::Kernel),
+        None => (serial.span(), true),
+    };
+    if is_kernel {
+        let text = "pipes beside a serial line need `driver = \"user\"` in [device.serial]: with `kernel`, which is the \
+                    default, the system's serial port is used and not USB";
+        checks.refuse(place, text);
     }
 }
 
@@ -111,10 +126,11 @@ fn pids(checks: &mut Checks<'_>, table: &TypedMatch) -> Vec<u16> {
 
 fn port(checks: &mut Checks<'_>, table: &TypedMatch) -> Option<String> {
     let typed = table.port.as_ref()?;
-    if selector::is_port(typed.get_ref()) {
+    if let Ok(Selector::Port(_) | Selector::Tty(_)) = typed.get_ref().parse() {
         return Some(typed.get_ref().clone());
     }
-    checks.refuse(typed.span(), "`port` is no place on the bus; write bus number and ports, as \"1-1.4\"");
+    let text = "`port` is neither a place on the bus, as \"1-1.4\", nor a serial port, as \"/dev/ttyACM0\" or \"COM5\"";
+    checks.refuse(typed.span(), text);
     None
 }
 

@@ -3,6 +3,7 @@
 //! It opens what is there now or says why it cannot; waiting and trying again are the keeper's.
 
 mod own;
+mod port;
 mod remote;
 mod taken;
 
@@ -42,9 +43,7 @@ pub struct Found {
 pub async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, OpenError> {
     match &config.remote {
         Some(remote) => remote::locate(config, remote).await,
-        None if uses_port(config) => {
-            Err(OpenError::NotFound("serial ports of the system are not reached by this version".to_owned()))
-        }
+        None if uses_port(config) => port::locate(config, own).await,
         None => own::locate(config, own).await,
     }
 }
@@ -53,6 +52,7 @@ pub async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, OpenError
 pub fn uses_port(config: &DeviceConfig) -> bool {
     match config.backend {
         Backend::Serial => true,
+        Backend::Auto if config.matches.tty().is_some() => true,
         Backend::Auto => config.serial.as_ref().is_some_and(|s| s.driver == Driver::Kernel) && config.pipes.is_empty(),
         Backend::Nusb | Backend::Libusb | Backend::Usbip => false,
     }
