@@ -7,4 +7,6 @@
 mod common;
 mod guest;
 
+mod bulk;
+mod list;
 mod usbipd;

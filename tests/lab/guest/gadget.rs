@@ -5,10 +5,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::id;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 use super::sysfs::UsbDevice;
-use crate::common::wait_for;
 
 const GADGETS: &str = "/sys/kernel/config/usb_gadget";
 
@@ -29,14 +28,33 @@ impl Function {
         self
     }
 
-    /// Gadget zero's source and sink with pattern 1: n mod 63, counted from the start of each packet.
+    /// Gadget zero's source and sink with pattern 1: n mod 63, counted from the start of each packet. The sink halts
+    /// on a wrong byte.
     pub fn source_sink() -> Self {
-        Self::new("SourceSink.0").with("pattern", "1")
+        Self::new("SourceSink.0").with("pattern", "1").with("bulk_buflen", "65536").with("bulk_qlen", "8")
     }
 
     /// Bulk OUT comes back on bulk IN.
     pub fn loopback() -> Self {
-        Self::new("Loopback.0")
+        Self::new("Loopback.0").with("bulk_buflen", "65536").with("qlen", "8")
+    }
+
+    /// A CDC ACM port; its far end is `/dev/ttyGS0`.
+    pub fn acm() -> Self {
+        Self::new("acm.0")
+    }
+
+    /// A vendor-defined HID device with reports of this many bytes each way; its far end is `/dev/hidg0`.
+    pub fn hid(report: u8) -> Self {
+        let descriptor = [
+            0x06, 0x00, 0xff, 0x09, 0x01, 0xa1, 0x01, 0x15, 0x00, 0x26, 0xff, 0x00, 0x75, 0x08, 0x95, report, 0x09,
+            0x02, 0x81, 0x02, 0x09, 0x03, 0x91, 0x02, 0xc0,
+        ];
+        Self::new("hid.0")
+            .with("protocol", "0")
+            .with("subclass", "0")
+            .with("report_length", report.to_string())
+            .with("report_desc", descriptor)
     }
 }
 
@@ -53,7 +71,7 @@ impl Gadget {
         let number = MADE.fetch_add(1, Relaxed);
         let dir = Path::new(GADGETS).join(format!("g{}-{number}", id()));
         fs::create_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-        let gadget = Self { dir, controller: free_controller(), functions: functions.iter().map(|f| f.name).collect() };
+        let gadget = Self { dir, controller: take_controller(), functions: functions.iter().map(|f| f.name).collect() };
         gadget.describe(ids, &format!("LAB-{number}"));
         for function in functions {
             gadget.add(function);
@@ -122,18 +140,16 @@ impl Drop for Gadget {
         if let Err(e) = self.unmake() {
             println!("{} could not be unmade: {e}", self.dir.display());
         }
+        TAKEN.fetch_and(!(1 << self.controller), Relaxed);
     }
 }
 
-/// The first of the dummy controllers that no gadget has.
-fn free_controller() -> usize {
-    let taken = || -> Vec<String> {
-        let gadgets = fs::read_dir(GADGETS).unwrap().flatten();
-        gadgets.filter_map(|g| fs::read_to_string(g.path().join("UDC")).ok()).map(|u| u.trim().to_owned()).collect()
-    };
-    let free = || {
-        let taken = taken();
-        (0..4).find(|n| !taken.contains(&format!("dummy_udc.{n}")))
-    };
-    wait_for(free, || "no free device controller".into())
+/// Which of the four dummy controllers have a gadget, a bit each.
+static TAKEN: AtomicU8 = AtomicU8::new(0);
+
+fn take_controller() -> usize {
+    let number = TAKEN.load(Relaxed).trailing_ones();
+    assert!(number < 4, "the guest has four device controllers, and all have a gadget");
+    TAKEN.fetch_or(1 << number, Relaxed);
+    number as usize
 }

@@ -4,6 +4,8 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each suite uses its own part of it")]
 
 mod gadget;
+mod monitor;
+mod nobody;
 mod sysfs;
 mod usbip;
 
@@ -12,6 +14,7 @@ use std::process::{Command, Output};
 use crate::common::Bus;
 
 pub use gadget::{Function, Gadget};
+pub use monitor::Monitor;
 pub use sysfs::UsbDevice;
 pub use usbip::{Attached, Exported, UsbipServer};
 
@@ -43,6 +46,16 @@ impl Guest {
     /// Attaches a device of a simulated bus to this kernel, as if it were hardware with these ids.
     pub fn attach(&self, bus: &Bus, name: &str, ids: &str) -> Attached {
         Attached::attach(bus.port, bus.busid(name), ids)
+    }
+
+    /// QEMU's monitor.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::open()
+    }
+
+    /// The program under test, to be run by a user without rights.
+    pub fn usbpipe_of_nobody(&self) -> Command {
+        nobody::usbpipe()
     }
 
     /// Runs a command to its end; fails the story with what it said if that is not 0.

@@ -77,6 +77,12 @@ impl UsbDevice {
         (ins.concat(), outs.concat())
     }
 
+    /// Waits until a driver has an interface: that of a new device is loaded behind its back.
+    pub fn wait_driver(&self, interface: u8, name: &str) {
+        let has = || (self.driver(interface)? == name).then_some(());
+        wait_for(has, || format!("{self:?} has the driver {:?}, not {name}", self.driver(interface)));
+    }
+
     /// The driver that has an interface of the first configuration.
     pub fn driver(&self, interface: u8) -> Option<String> {
         let link = self.dir().join(format!("{}:1.{interface}", self.busid)).join("driver");
