@@ -239,6 +239,10 @@ fn completions_and_the_manual_are_printed() {
     assert!(std::fs::read_to_string(script).unwrap().contains("bridge"));
     let man = stdout(&ended(usbpipe().arg("man")));
     assert!(man.contains(".TH usbpipe") && man.contains("bridge"), "{man}");
+    stdout(&ended(usbpipe().arg("man").arg("--out").arg(temp.path().join("man"))));
+    let page = |name: &str| std::fs::read_to_string(temp.path().join("man").join(name)).unwrap();
+    assert!(page("usbpipe.1").contains("usbpipe\\-udev(1)"), "the main page names the others");
+    assert!(page("usbpipe-udev.1").contains("61\\-usbpipe") && page("usbpipe-config-check.1").contains(".TH"));
 }
 
 /// What a command that succeeded printed.

@@ -9,7 +9,7 @@ use crate::selector::Selector;
 
 /// Turns USB pipes and CDC serial into ordinary pipes: FIFOs and sockets that any program can read and write.
 #[derive(Debug, Parser)]
-#[command(name = "usbpipe", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "usbpipe", version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
 pub(super) struct Args {
     /// Run directory, where the outlets stand [default: $USBPIPE_DIR, /run/usbpipe for root, $XDG_RUNTIME_DIR/usbpipe]
     #[arg(long, global = true, value_name = "DIR")]
@@ -79,7 +79,11 @@ pub(super) enum Command {
         shell: Shell,
     },
     /// Print the manual page
-    Man,
+    Man {
+        /// Write the pages of all commands to this directory instead
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,6 +117,19 @@ pub(super) struct UdevArgs {
 
 const AFTER_HELP: &str = "\
 Try it without hardware: usbpipe demo
+
+Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.";
+
+const AFTER_LONG_HELP: &str = "\
+Try it without hardware: usbpipe demo
+
+Files:
+  ./usbpipe.toml, ~/.config/usbpipe/usbpipe.toml, /etc/usbpipe/usbpipe.toml
+      the configuration: the first of them that is there
+  /run/usbpipe
+      run directory of root and of usbpipe.service; others say --dir /run/usbpipe
+
+Environment: USBPIPE_DIR is the run directory, RUST_LOG says what is logged.
 
 Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.";
 

@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod list;
 mod logging;
+mod man;
 mod own_devices;
 mod run;
 mod status;
@@ -81,11 +82,7 @@ fn dispatch(args: Args) -> Outcome {
             clap_complete::generate(shell, &mut Args::command(), "usbpipe", &mut std::io::stdout());
             Ok(0)
         }
-        Command::Man => {
-            let man = clap_mangen::Man::new(Args::command());
-            man.render(&mut std::io::stdout()).map_err(|e| Failure::run_time(format!("writing failed: {e}")))?;
-            Ok(0)
-        }
+        Command::Man { out } => man::man(out),
     }
 }
 

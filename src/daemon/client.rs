@@ -84,8 +84,14 @@ impl fmt::Display for ClientError {
             Self::NoDaemon(dir, cause) => write!(
                 f,
                 "no daemon runs in {} ({cause}); start one with `usbpipe run` or `usbpipe demo`, or say where it is \
-                 with --dir",
-                dir.display()
+                 with --dir{}",
+                dir.display(),
+                // The service's, of which commands of other users than root know nothing.
+                if dir != Path::new(SERVICE) && Path::new(SERVICE).exists() {
+                    " (that of the service is --dir /run/usbpipe)"
+                } else {
+                    ""
+                }
             ),
             Self::Broken(path, cause) => write!(f, "talking to the daemon at {} failed: {cause}", path.display()),
             Self::Refused(problem) => f.write_str(problem),
@@ -94,3 +100,5 @@ impl fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
+
+const SERVICE: &str = "/run/usbpipe";
