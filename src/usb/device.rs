@@ -106,3 +106,17 @@ pub async fn drain(pipe: &mut dyn Pipe, mut take: impl FnMut(Transfer)) {
         take(complete(pipe).await);
     }
 }
+
+/// The next transfer that has ended, or after `timeout` what becomes of the one in flight when it is cancelled: one that
+/// ends just as its time is up counts as done.
+pub(super) async fn complete_within(pipe: &mut dyn Pipe, timeout: Duration) -> Transfer {
+    if let Ok(transfer) = tokio::time::timeout(timeout, complete(pipe)).await {
+        return transfer;
+    }
+    let mut last = Transfer::new(0).fail(TransferError::Timeout);
+    drain(pipe, |transfer| last = transfer).await;
+    if last.status == Err(TransferError::Cancelled) {
+        last.status = Err(TransferError::Timeout);
+    }
+    last
+}

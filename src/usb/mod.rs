@@ -7,6 +7,7 @@ mod advice_linux;
 pub mod descriptors;
 mod device;
 mod error;
+pub mod libusb;
 pub mod local;
 pub mod nusb;
 pub mod standard;

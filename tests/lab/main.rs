@@ -6,7 +6,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod guest;
+#[path = "../common/vitals.rs"]
+mod vitals;
 
 mod bulk;
+mod libusb;
 mod list;
 mod usbipd;

@@ -13,7 +13,8 @@ use super::link::{Command, Completion, Link, Submission};
 use super::table::PipeId;
 use crate::selector::Remote;
 use crate::usb::descriptors::{self, Descriptors, Endpoint, Speed, TransferType};
-use crate::usb::{BoxFuture, OpenError, Pipe, Setup, Transfer, TransferError, UsbDevice, complete, drain, standard};
+use crate::usb::device::complete_within;
+use crate::usb::{BoxFuture, OpenError, Pipe, Setup, Transfer, TransferError, UsbDevice, standard};
 
 /// Imports a device and reads its descriptors.
 ///
@@ -68,26 +69,13 @@ impl UsbipDevice {
             transfer.buffer[..n].copy_from_slice(&data[..n]);
         }
         pipe.submit(transfer);
-        let mut done = match tokio::time::timeout(timeout, complete(&mut pipe)).await {
-            Ok(transfer) => transfer,
-            Err(_) => cancelled_after_timeout(&mut pipe).await,
-        };
+        let mut done = complete_within(&mut pipe, timeout).await;
         done.status?;
         let received = if is_in { done.actual } else { 0 };
         let mut bytes = std::mem::take(&mut done.buffer).into_vec();
         bytes.truncate(received);
         Ok(bytes)
     }
-}
-
-/// A transfer that ends just as its time is up counts as done.
-async fn cancelled_after_timeout(pipe: &mut UsbipPipe) -> Transfer {
-    let mut last = Transfer::new(0);
-    drain(pipe, |transfer| last = transfer).await;
-    if last.status == Err(TransferError::Cancelled) {
-        last.status = Err(TransferError::Timeout);
-    }
-    last
 }
 
 impl UsbDevice for UsbipDevice {
@@ -277,6 +265,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usb::drain;
 
     fn device() -> (UsbipDevice, mpsc::UnboundedReceiver<Command>) {
         let (commands, receiver) = mpsc::unbounded_channel();
