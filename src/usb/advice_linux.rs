@@ -11,21 +11,12 @@ use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgroups};
 /// opened for lack of permission: whose node it is, and the commands that give access. One line without a full stop.
 pub fn permission_advice(vid: u16, pid: u16, node: &Path) -> String {
     let me = Me::current();
-    advice(&(install(vid, pid) + &me.how_to_join(SERVICE_GROUP)), &Node::of(node), &me)
+    advice(&me.install(vid, pid, group_id(SERVICE_GROUP)), &Node::of(node), &me)
 }
 
 /// The same for a serial port that is no USB device, such as `/dev/ttyS0`: no rule for a device helps there.
 pub fn port_permission_advice(node: &Path) -> String {
     advice("run usbpipe as its owner", &Node::of(node), &Me::current())
-}
-
-/// The commands that install the rules for a device. A file of its own for each device, so that one does not replace
-/// another, and before `73-seat-late.rules`, where the access by seat is given.
-fn install(vid: u16, pid: u16) -> String {
-    format!(
-        "install the rule: usbpipe udev {vid:04x}:{pid:04x} | sudo tee /etc/udev/rules.d/61-usbpipe-{vid:04x}-{pid:04x}\
-         .rules && sudo udevadm control --reload && sudo udevadm trigger -s usb -s tty"
-    )
 }
 
 /// A device node as `stat` shows it.
@@ -107,22 +98,28 @@ impl Me {
         format!("join the group and log in again: sudo usermod -aG {group} {}", self.name)
     }
 
-    /// What a rule that gives a node to `group` still leaves to do for somebody who does not sit at the machine.
-    fn how_to_join(&self, group: &str) -> String {
-        match Group::from_name(group) {
-            Ok(Some(there)) if self.groups.contains(&there.gid) => String::new(),
-            Ok(Some(_)) => format!("; then, unless you sit at this machine, {}", self.join(group)),
-            _ => format!(
-                "; then, unless you sit at this machine, make a group for it: sudo groupadd --system {group} && sudo \
-                 usermod -aG {group} {}",
-                self.name
-            ),
-        }
+    /// The commands that install the rules for a device, which give it to [`SERVICE_GROUP`]; udevd takes a rule for a
+    /// group that is there. A file of its own for each device, so that one does not replace another, and before
+    /// `73-seat-late.rules`, where the access by seat is given.
+    fn install(&self, vid: u16, pid: u16, group: Option<Gid>) -> String {
+        let make = if group.is_none() { format!("sudo groupadd --system {SERVICE_GROUP}; ") } else { String::new() };
+        let member = group.is_some_and(|gid| self.groups.contains(&gid));
+        let join = format!("; then, unless you sit at this machine, {}", self.join(SERVICE_GROUP));
+        format!(
+            "install the rule: {make}usbpipe udev {vid:04x}:{pid:04x} | sudo tee \
+             /etc/udev/rules.d/61-usbpipe-{vid:04x}-{pid:04x}.rules && sudo udevadm control --reload && sudo udevadm \
+             trigger -s usb -s tty{}",
+            if member { "" } else { &join }
+        )
     }
 }
 
 fn is_member(group: &str, user: &str) -> bool {
     matches!(Group::from_name(group), Ok(Some(found)) if found.mem.iter().any(|name| name == user))
+}
+
+fn group_id(name: &str) -> Option<Gid> {
+    Group::from_name(name).ok().flatten().map(|group| group.gid)
 }
 
 fn user_name(uid: Uid) -> String {
@@ -140,6 +137,9 @@ const GROUP_READS_AND_WRITES: u32 = 0o060;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const USBPIPE: Gid = Gid::from_raw(999);
+    const INSTALL: &str = "install it";
 
     fn node(group: &str, gid: u32, mode: u32) -> Node {
         Node {
@@ -159,28 +159,30 @@ mod tests {
 
     #[test]
     fn a_node_without_a_rule_is_told_which_one_to_install() {
-        let text = advice(&install(0x2341, 0x43), &node("root", 0, 0o664), &me(&[1000], &[]));
+        let text =
+            advice(&me(&[1000], &[]).install(0x2341, 0x43, Some(USBPIPE)), &node("root", 0, 0o664), &me(&[1000], &[]));
         assert!(text.starts_with("/dev/bus/usb/001/004 is for user root and group root (mode 0664); "), "{text}");
-        let command = "usbpipe udev 2341:0043 | sudo tee /etc/udev/rules.d/61-usbpipe-2341-0043.rules && ";
+        let command =
+            "; install the rule: usbpipe udev 2341:0043 | sudo tee /etc/udev/rules.d/61-usbpipe-2341-0043.rules && ";
         assert!(text.contains(command) && text.contains("udevadm control --reload"), "{text}");
         assert!(!text.contains('\n'), "{text}");
     }
 
     #[test]
     fn a_group_that_has_the_node_is_told_to_be_joined() {
-        let text = advice(&install(0x2341, 0x43), &node("dialout", 20, 0o660), &me(&[1000], &[]));
+        let text = advice(INSTALL, &node("dialout", 20, 0o660), &me(&[1000], &[]));
         assert!(text.contains("; join the group and log in again: sudo usermod -aG dialout ada, or install"), "{text}");
     }
 
     #[test]
     fn a_group_that_was_joined_in_this_session_needs_a_new_one() {
-        let text = advice(&install(0x2341, 0x43), &node("dialout", 20, 0o660), &me(&[1000], &["dialout"]));
+        let text = advice(INSTALL, &node("dialout", 20, 0o660), &me(&[1000], &["dialout"]));
         assert!(text.contains("you have joined dialout, so log in again"), "{text}");
     }
 
     #[test]
     fn a_member_of_the_group_is_not_told_to_join_it() {
-        let text = advice(&install(0x2341, 0x43), &node("dialout", 20, 0o660), &me(&[1000, 20], &["dialout"]));
+        let text = advice(INSTALL, &node("dialout", 20, 0o660), &me(&[1000, 20], &["dialout"]));
         assert!(text.contains("DeviceAllow=") && !text.contains("usermod"), "{text}");
     }
 
@@ -199,10 +201,17 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_missing_is_made() {
-        let text = me(&[], &[]).how_to_join("no-such-group");
-        assert!(text.contains("groupadd --system no-such-group && sudo usermod -aG no-such-group ada"), "{text}");
-        assert_eq!(me(&[0], &[]).how_to_join("root"), "", "who is in it has nothing left to do");
-        assert!(me(&[1000], &["root"]).how_to_join("root").ends_with("log in again"));
+    fn a_group_that_is_missing_is_made_before_the_rule_names_it() {
+        let text = me(&[], &[]).install(0x2341, 0x43, None);
+        assert!(text.contains("rule: sudo groupadd --system usbpipe; usbpipe udev 2341:0043 |"), "{text}");
+        assert!(text.ends_with("join the group and log in again: sudo usermod -aG usbpipe ada"), "{text}");
+    }
+
+    #[test]
+    fn who_is_in_the_group_has_nothing_to_join() {
+        let text = me(&[999], &[]).install(0x2341, 0x43, Some(USBPIPE));
+        assert!(text.ends_with("udevadm trigger -s usb -s tty"), "{text}");
+        let text = me(&[1000], &["usbpipe"]).install(0x2341, 0x43, Some(USBPIPE));
+        assert!(text.ends_with("you have joined usbpipe, so log in again"), "{text}");
     }
 }
