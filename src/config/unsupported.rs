@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::error::Source;
 use super::typed::{self, Typed, TypedDevice, TypedPipe, TypedSerial};
-use super::{Backend, ConfigError, OutletKind, ResetPolicy, Writers};
+use super::{ConfigError, OutletKind, ResetPolicy, Writers};
 
 /// What a configuration asks for that this version cannot do, ordered by position. A text that [`super::Config::parse`]
 /// refuses for its shape gives nothing.
@@ -34,7 +34,6 @@ type Gap = (fn(&TypedDevice) -> Places, &'static str);
 type Places = Vec<Range<usize>>;
 
 const GAPS: &[Gap] = &[
-    (|d| backends(d, Backend::Libusb), "backend libusb; use `remote` with a USB/IP server"),
     (|d| outlets(d, OutletKind::Socket), "socket outlets; use outlets = [\"fifo\"]"),
     (|d| outlets(d, OutletKind::Tty), "tty outlets; use outlets = [\"fifo\"]"),
     (|d| pipes(d, |pipe| span(&pipe.patience)), "patience for slow readers; leave it out"),
@@ -44,10 +43,6 @@ const GAPS: &[Gap] = &[
     (|d| serial(d, |serial| span(&serial.boot_wait)), "waiting for a board to boot; leave `boot_wait` out"),
     (|d| serial(d, |serial| span(&serial.run)), "running a program at attach; leave `run` out"),
 ];
-
-fn backends(device: &TypedDevice, backend: Backend) -> Places {
-    is(&device.backend, backend).into_iter().collect()
-}
 
 fn outlets(device: &TypedDevice, kind: OutletKind) -> Places {
     let of_pipes = device.pipe.iter().filter_map(|pipe| pipe.get_ref().outlets.as_ref());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Found, Own};
 use crate::config::{Backend, DeviceConfig, Match};
-use crate::usb::local::{self, LocalDevice};
-use crate::usb::{OpenError, UsbDevice, nusb};
+use crate::usb::local::{self, Combined, LocalDevice, isochronous_interfaces};
+use crate::usb::{OpenError, UsbDevice, libusb, nusb};
 
 /// Opens the one device that fits and that no other keeper has.
 pub(super) async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, OpenError> {
@@ -22,10 +22,16 @@ async fn open(
     backend: Backend,
     own: &Own,
 ) -> Result<(Arc<dyn UsbDevice>, &'static str), OpenError> {
-    match backend {
-        Backend::Nusb => Ok((Arc::new(nusb::open(device, &own.hotplug).await?), "nusb")),
-        _ => Ok((Arc::new(nusb::open(device, &own.hotplug).await?), "nusb")),
+    if backend == Backend::Libusb {
+        return Ok((Arc::new(libusb::open(device).await?), "libusb"));
     }
+    let main = Arc::new(nusb::open(device, &own.hotplug).await?);
+    let needs_libusb = isochronous_interfaces(main.descriptors()).next().is_some();
+    if backend == Backend::Nusb || !needs_libusb {
+        return Ok((main, "nusb"));
+    }
+    let isochronous = Arc::new(libusb::open(device).await?);
+    Ok((Arc::new(Combined::new(main, isochronous)), "auto"))
 }
 
 fn choose<'a>(present: &'a [LocalDevice], wanted: &Match, own: &Own) -> Result<&'a LocalDevice, OpenError> {

@@ -2,10 +2,12 @@
 //!
 //! Listing is nusb's; opening is the backends'. This folder moves no transfer.
 
+mod combined;
 mod hotplug_linux;
 mod presence;
 mod sysfs_linux;
 
+pub use combined::{Combined, isochronous_interfaces};
 pub use hotplug_linux::{Hotplug, News};
 pub use presence::Presence;
 pub use sysfs_linux::{driver, is_usable, node};
