@@ -12,4 +12,5 @@ mod vitals;
 mod bulk;
 mod libusb;
 mod list;
+mod permission;
 mod usbipd;

@@ -6,7 +6,9 @@
 mod gadget;
 mod monitor;
 mod nobody;
+mod people;
 mod sysfs;
+mod udev;
 mod usbip;
 
 use std::process::{Command, Output};
@@ -15,7 +17,9 @@ use crate::common::Bus;
 
 pub use gadget::{Function, Gadget};
 pub use monitor::Monitor;
+pub use people::Person;
 pub use sysfs::UsbDevice;
+pub use udev::{Rules, access, look_again, properties};
 pub use usbip::{Attached, Exported, UsbipServer};
 
 /// The lab's guest. Who has one may change the machine.
@@ -58,9 +62,44 @@ impl Guest {
         nobody::usbpipe()
     }
 
+    /// A user of this name, without rights.
+    pub fn person(&self, name: &'static str) -> Person {
+        Person::new(name)
+    }
+
+    /// A group of this name.
+    pub fn group(&self, name: &'static str) -> Group {
+        must(&["groupadd", "--system", "--force", name]);
+        Group(name)
+    }
+
+    /// Puts rules for udevd in force, for devices that come from now on.
+    pub fn rules(&self, name: &str, text: &str) -> Rules {
+        Rules::install(name, text)
+    }
+
+    /// Rules that a command has put in force.
+    pub fn rules_found(&self, name: &str) -> Rules {
+        Rules::found(name)
+    }
+
+    /// Runs what somebody would type into a shell, as root already.
+    pub fn type_as_root(&self, line: &str) -> String {
+        must(&["bash", "-c", &format!("set -o pipefail; sudo() {{ \"$@\"; }}; {line}")])
+    }
+
     /// Runs a command to its end; fails the story with what it said if that is not 0.
     pub fn must(&self, command: &[&str]) -> String {
         must(command)
+    }
+}
+
+/// A group of the guest while this is there.
+pub struct Group(&'static str);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        run(&["groupdel", self.0]);
     }
 }
 

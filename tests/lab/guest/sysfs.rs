@@ -67,6 +67,17 @@ impl UsbDevice {
         format!("/dev/bus/usb/{:03}/{:03}", number("busnum"), number("devnum")).into()
     }
 
+    /// The serial port that the kernel has made of it.
+    pub fn port(&self) -> PathBuf {
+        let port = || {
+            let interfaces = fs::read_dir(self.dir()).ok()?.flatten().map(|e| e.path().join("tty"));
+            let name = interfaces.filter_map(|dir| Some(fs::read_dir(dir).ok()?.next()?.ok()?.file_name())).next()?;
+            let node = Path::new("/dev").join(name);
+            node.exists().then_some(node)
+        };
+        wait_for(port, || format!("{} has no serial port", self.busid))
+    }
+
     /// The names of the first interface's outlets, IN and OUT, for a device with one endpoint each way.
     pub fn pair(&self) -> (String, String) {
         let dir = self.dir().join(format!("{}:1.0", self.busid));

@@ -1,7 +1,8 @@
 # Boots the guest and runs a job in it. Sourced by `run`, which sets $lab and $here; provide.sh sets the rest.
 # It refuses to know what the job does.
 
-# boot SECONDS <job: runs the script that it reads from stdin by bash in the guest, as root, in the current directory.
+# boot SECONDS [systemd] <job: runs the script that it reads from stdin by bash in the guest, as root, in the current
+# directory, under systemd or without.
 # Its output comes out on stdout while it runs. Exit status: the job's, or 124 if the guest did not end in time, or 125 if
 # it broke down; then the end of the console is shown.
 boot() {
@@ -9,7 +10,7 @@ boot() {
     share=$(mktemp -d "$lab/boot.XXXXXX") || return 125
     cat >"$share/job"
     cp "$here/machine/start" "$share/start"
-    printf 'kernel=%q cwd=%q\n' "$kernel" "$PWD" >"$share/settings"
+    printf 'here=%q kernel=%q cwd=%q first=%q\n' "$here" "$kernel" "$PWD" "${2-}" >"$share/settings"
     qemu "$seconds" "$share" </dev/null | cat
     status=${PIPESTATUS[0]}
     if [ -s "$share/status" ]; then
