@@ -25,7 +25,8 @@ use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 use super::fifo_out::read_out;
-use super::{Changes, Sink, Watcher, holders};
+use super::holders_linux::holders;
+use super::{Changes, Sink, Watcher};
 
 /// The daemon's end of a FIFO that programs read.
 pub struct InFifo {

@@ -14,7 +14,7 @@ mod watch_linux;
 pub use dir::{Access, Dir, DirError};
 pub use fifo_in::InFifo;
 pub use fifo_out::OutFifo;
-pub use holders_linux::holders;
+pub use holders_linux::openers;
 pub use watch_linux::{Changes, Watcher};
 
 /// Where the bytes of an IN pipe go.

@@ -20,7 +20,7 @@ use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, stopped};
 use super::plan;
 use crate::bridge::{self, BulkIn, Counters, Discard, IsoIn, Verdict};
 use crate::config::{Framing, Idle, OnOpen, PipeConfig, StallPolicy};
-use crate::outlet::{InFifo, Sink, holders};
+use crate::outlet::{InFifo, Sink, openers};
 use crate::usb::descriptors::TransferType;
 use crate::usb::{Pipe, TransferError};
 
@@ -295,7 +295,7 @@ fn watch(context: &Context, fifo: &InFifo, told: Arc<AtomicU64>) -> impl Future<
         let _ = tokio::time::timeout(CROWD_PAUSE, crowd.notified()).await;
         loop {
             let looked_at = path.clone();
-            let readers = tokio::task::spawn_blocking(move || holders(&looked_at)).await.unwrap_or_default();
+            let readers = tokio::task::spawn_blocking(move || openers(&looked_at)).await.unwrap_or_default();
             if readers.len() > 1 {
                 let pids: Vec<String> = readers.iter().map(u32::to_string).collect();
                 tell_crowd(
