@@ -154,7 +154,7 @@ impl UsbDevice for SerialDevice {
             let Some(port) = opened else { return };
             let unsent = port.finish(self.flush).await;
             if unsent > 0 {
-                tracing::warn!("{}: closed before {unsent} bytes that were written were sent", self.path.display());
+                tracing::warn!("{}: closed with up to {unsent} bytes unsent", self.path.display());
             }
         })
     }

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,24 +79,33 @@ pub(super) async fn finish(port: &File, patience: Duration) -> usize {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_LOOK);
     }
-    let unsent = ioctl_linux::unsent(port);
-    discard_unsent(port);
-    unsent
+    discard_unsent(port)
 }
 
-/// Throws away what was written and is not sent yet, so that closing does not wait. A driver that cannot do that waits
-/// on a thread of its own.
-pub(super) fn discard_unsent(port: &File) {
-    if ioctl_linux::unsent(port) == 0 {
-        return;
+/// To be called before the last close of a port: throws away what is not sent, for which close(2) would wait, up to
+/// half a minute. A driver that cannot throw it away gets a thread to wait on, which closes the port after the result
+/// was dropped.
+pub(super) fn close_without_waiting(port: &File) -> Option<mpsc::Sender<()>> {
+    if discard_unsent(port) == 0 || ioctl_linux::unsent(port) == 0 {
+        return None;
     }
-    // Where this fails, the next question tells.
-    let _ = tcflush(port, FlushArg::TCOFLUSH);
-    if ioctl_linux::unsent(port) > 0
-        && let Ok(last) = port.try_clone()
-    {
-        thread::spawn(move || drop(last));
+    let last = port.try_clone().ok()?;
+    let (others, gone) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = gone.recv();
+        drop(last);
+    });
+    Some(others)
+}
+
+/// Says how many bytes there were.
+fn discard_unsent(port: &File) -> usize {
+    let unsent = ioctl_linux::unsent(port);
+    if unsent > 0 {
+        // Where this fails, the next question tells.
+        let _ = tcflush(port, FlushArg::TCOFLUSH);
     }
+    unsent
 }
 
 fn refusal(path: &Path, error: io::Error) -> OpenError {

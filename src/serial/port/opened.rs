@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Opened {
     settings: Arc<Mutex<Settings>>,
     /// Whether a transfer found that the port has gone.
     lost: watch::Sender<bool>,
+    /// The last field, so that it is dropped when the others have closed their descriptors.
+    closer: Option<mpsc::Sender<()>>,
 }
 
 impl Opened {
@@ -37,7 +39,7 @@ impl Opened {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         // SAFETY: the file is shared and never replaced, so its descriptor stays open and the same as long as `io` lives.
         let io = unsafe { AsyncFd::register_with_interest(port, interest) }?;
-        Ok(Self { io, settings: Arc::new(Mutex::new(settings)), lost: watch::Sender::new(false) })
+        Ok(Self { io, settings: Arc::new(Mutex::new(settings)), lost: watch::Sender::new(false), closer: None })
     }
 
     /// Reads what is there, at least one byte, into `buffer`, which must not be empty.
@@ -152,7 +154,7 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        node_linux::discard_unsent(self.io.get_ref());
+        self.closer = node_linux::close_without_waiting(self.io.get_ref());
     }
 }
 
