@@ -88,6 +88,7 @@ impl Port {
         now: Instant,
         out: &mut Outbox,
     ) -> Result<(), TooMuch> {
+        self.catch_up(now, out);
         let index = index(submit.direction, submit.endpoint);
         let packets = packets.as_chunks::<ISO_PACKET_LEN>().0.iter().map(IsoPacket::decode).map(fresh).collect();
         let mut urb = Urb::new(submit, data, packets);
@@ -128,10 +129,24 @@ impl Port {
 
     /// Carries every waiting transfer as far as it goes at `now`.
     pub(crate) fn service(&mut self, now: Instant, out: &mut Outbox) {
+        self.catch_up(now, out);
         self.advance(now);
         // A transfer on one endpoint may be what another one waited for.
         while self.pending != 0 && self.pass(now, out) {}
         self.advance(now);
+    }
+
+    /// Lets the device do what was due before `now`, each at its time and with the transfers that waited for it then:
+    /// what it says for a moment only is heard even where this machine is late.
+    fn catch_up(&mut self, now: Instant, out: &mut Outbox) {
+        let mut last = None;
+        while self.present()
+            && let Some(due) = self.device.function.deadline().filter(|&due| due <= now && Some(due) > last)
+        {
+            last = Some(due);
+            self.advance(due);
+            while self.pending != 0 && self.pass(due, out) {}
+        }
     }
 
     /// When [`Port::service`] next has something to do although nobody asked.

@@ -79,6 +79,20 @@ struct Client {
 }
 
 impl Client {
+    fn of(kind: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            port: Port::new(device(kind, now), now),
+            out: Outbox::default(),
+            now,
+            control_in: HashSet::new(),
+            submitted: Vec::new(),
+            unlinks: HashMap::new(),
+            answered: HashSet::new(),
+            last: [0; 32],
+        }
+    }
+
     fn happen(&mut self, event: Event) {
         match event {
             Event::Submit { into, endpoint, length, packets } => {
@@ -162,23 +176,32 @@ impl Client {
     }
 }
 
+#[test]
+fn who_was_listening_is_greeted_even_when_the_machine_is_late() {
+    let uno = 5;
+    let mut client = Client::of(uno);
+    client.happen(Event::Submit { into: true, endpoint: 2, length: 64, packets: 0 });
+    assert!(client.answered.is_empty());
+    // The greeting is on offer from 100 to 150 ms after power-up, and nobody looked in between.
+    client.happen(Event::Wait(400));
+    assert_eq!(client.answered.len(), 1);
+}
+
+#[test]
+fn who_begins_to_listen_too_late_is_not_greeted() {
+    let uno = 5;
+    let mut client = Client::of(uno);
+    client.happen(Event::Wait(400));
+    client.happen(Event::Submit { into: true, endpoint: 2, length: 64, packets: 0 });
+    assert!(client.answered.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn every_transfer_is_answered_once_and_in_order(kind in 0usize..6, events in events()) {
-        let now = Instant::now();
-        let port = Port::new(device(kind, now), now);
-        let mut client = Client {
-            port,
-            out: Outbox::default(),
-            now,
-            control_in: HashSet::new(),
-            submitted: Vec::new(),
-            unlinks: HashMap::new(),
-            answered: HashSet::new(),
-            last: [0; 32],
-        };
+        let mut client = Client::of(kind);
         for event in events {
             client.happen(event);
         }
