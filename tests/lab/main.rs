@@ -9,6 +9,7 @@ mod guest;
 #[path = "../common/vitals.rs"]
 mod vitals;
 
+mod acm;
 mod bulk;
 mod libusb;
 mod list;

@@ -105,6 +105,12 @@ impl Gadget {
         fs::write(&path, value).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
 
+    /// Reads an attribute of the gadget.
+    pub fn read(&self, attribute: &str) -> String {
+        let path = self.dir.join(attribute);
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
+    }
+
     /// Plugs it in and waits until the kernel has enumerated it.
     pub fn plug(&self) -> UsbDevice {
         self.plug_unawaited();

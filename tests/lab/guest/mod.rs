@@ -8,6 +8,7 @@ mod monitor;
 mod nobody;
 mod people;
 mod sysfs;
+mod tty;
 mod udev;
 mod usbip;
 
@@ -19,6 +20,7 @@ pub use gadget::{Function, Gadget};
 pub use monitor::Monitor;
 pub use people::Person;
 pub use sysfs::UsbDevice;
+pub use tty::FarEnd;
 pub use udev::{Rules, access, look_again, properties};
 pub use usbip::{Attached, Exported, UsbipServer};
 

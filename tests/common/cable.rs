@@ -1,0 +1,94 @@
+//! A serial port of this machine whose far end is the test: a pseudo-terminal behind a link that can be pulled out.
+
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test uses its own part of it")]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use tempfile::TempDir;
+
+use crate::common::read_exactly;
+
+/// A port and what hangs on it.
+pub struct Cable {
+    /// Where the port is, plugged in or not.
+    pub port: PathBuf,
+    far_end: Option<File>,
+    _dir: TempDir,
+}
+
+impl Cable {
+    /// A port, plugged in.
+    pub fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut cable = Self { port: dir.path().join("port"), far_end: None, _dir: dir };
+        cable.plug();
+        cable
+    }
+
+    pub fn plug(&mut self) {
+        // No program that is started meanwhile may keep the far end open.
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        symlink(ptsname_r(&master).unwrap(), &self.port).unwrap();
+        self.far_end = Some(OwnedFd::from(master).into());
+    }
+
+    pub fn unplug(&mut self) {
+        fs::remove_file(&self.port).unwrap();
+        self.far_end = None;
+    }
+
+    /// A `[[device]]` for it, named `board`, with this in `[device.serial]`.
+    pub fn device(&self, general: &str, serial: &str) -> String {
+        let port = self.port.display();
+        format!(
+            "[[device]]\nname = \"board\"\nbackend = \"serial\"\nmatch = {{ port = \"{port}\" }}\n{general}\n\
+             [device.serial]\n{serial}\n"
+        )
+    }
+
+    pub fn far_end(&self) -> File {
+        self.far_end.as_ref().unwrap().try_clone().unwrap()
+    }
+
+    pub fn say(&self, bytes: &[u8]) {
+        self.far_end().write_all(bytes).unwrap();
+    }
+
+    /// The next `n` bytes that come.
+    pub fn hear(&self, n: usize) -> Vec<u8> {
+        read_exactly(self.far_end(), n).1
+    }
+
+    /// Sends back whatever comes until the port is pulled out or closed.
+    pub fn echo(&self) {
+        let mut end = self.far_end();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n) = end.read(&mut bytes) {
+                if n == 0 || end.write_all(&bytes[..n]).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// The speed as the kernel has it, which is the same at both ends.
+    pub fn speed(&self) -> u32 {
+        // SAFETY: a termios2 is numbers, for which all zeros are values.
+        let mut settings: libc::termios2 = unsafe { std::mem::zeroed() };
+        // SAFETY: TCGETS2 writes one termios2, which outlives the call, and the descriptor is open.
+        unsafe { tcgets2(self.far_end().as_raw_fd(), &mut settings) }.unwrap();
+        settings.c_ospeed
+    }
+}
+
+nix::ioctl_read!(tcgets2, b'T', 0x2a, libc::termios2);

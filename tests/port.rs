@@ -1,0 +1,234 @@
+//! A serial port of the operating system as somebody meets it who scripts what hangs on it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "common/cable.rs"]
+mod cable;
+mod common;
+#[path = "common/vitals.rs"]
+mod vitals;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use cable::Cable;
+use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
+use common::{Daemon, PATIENCE, read_exactly, read_line, usbpipe, wait_for, within};
+use vitals::{Events, switches};
+
+/// A bridged port with programs on both of its FIFOs.
+struct Board {
+    daemon: Daemon,
+    cable: Cable,
+    from: File,
+    to: File,
+}
+
+impl Board {
+    fn with(serial: &str) -> Self {
+        let cable = Cable::new();
+        let daemon = Daemon::run(&cable.device("", serial));
+        let (from, to) = (daemon.reader("board/serial.rx"), daemon.writer("board/serial.tx"));
+        Self { daemon, cable, from, to }
+    }
+
+    fn serial(&self, request: &[&str]) -> String {
+        self.daemon.answer(&[&["serial", "board"], request].concat())
+    }
+
+    fn lines_go_both_ways(&self) {
+        self.cable.say(b"from afar\n");
+        assert_eq!(read_line(&self.from), "from afar");
+        (&self.to).write_all(b"into the distance\n").unwrap();
+        assert_eq!(self.cable.hear(18), b"into the distance\n");
+    }
+}
+
+#[test]
+fn lines_go_both_ways_and_control_characters_are_only_bytes() {
+    let board = Board::with("");
+    board.lines_go_both_ways();
+    let every: Vec<u8> = (0..=255).collect();
+    board.cable.say(&every);
+    assert_eq!(read_exactly(board.from.try_clone().unwrap(), 256).1, every);
+    (&board.to).write_all(&every).unwrap();
+    assert_eq!(board.cable.hear(256), every, "and no echo of what came before");
+    let status = board.daemon.status("board");
+    assert_eq!((&status["backend"], &status["state"]), (&"serial".into(), &"attached".into()));
+}
+
+#[test]
+fn a_mebibyte_comes_back_from_an_echo_whatever_the_chunks() {
+    let Board { daemon: _daemon, cable, from, to } = Board::with("");
+    cable.echo();
+    let sent = random(1 << 20, 23);
+    let writer = thread::spawn({
+        let sent = sent.clone();
+        move || write_in_chunks(&to, &sent, &[1, 63, 64, 65, 4096, 3, 10_000, 512])
+    });
+    within(PATIENCE, move || {
+        read_in_chunks(&from, sent.len(), &[4096, 1, 100, 64, 9999], |offset, got| {
+            assert_same(&sent[offset..offset + got.len()], got, offset);
+        });
+    });
+    writer.join().unwrap();
+}
+
+#[test]
+fn the_speed_of_the_configuration_and_of_requests_is_the_ports() {
+    let board = Board::with("baud = 57600\n");
+    assert_eq!(board.cable.speed(), 57_600);
+    assert_eq!(board.serial(&["baud", "250000"]), "ok");
+    assert_eq!(board.cable.speed(), 250_000);
+    assert_eq!(board.serial(&["lines"]), "ok dtr=untouched rts=untouched baud=250000 mode=8N1");
+    assert!(board.serial(&["mode", "7E2"]).starts_with("error invalid "), "a pseudo-terminal has 8 bits only");
+    board.lines_go_both_ways();
+}
+
+#[test]
+fn a_port_without_modem_lines_says_so_and_is_of_use_all_the_same() {
+    let mut board = Board::with("dtr = true\n");
+    board.daemon.wait_said("setting up the serial line failed");
+    for request in [&["dtr", "on"][..], &["rts", "off"], &["dtr", "pulse", "5"], &["reset"]] {
+        let answer = board.serial(request);
+        assert_eq!(answer, "error invalid the port has no modem lines: DTR and RTS cannot be set on it", "{request:?}");
+    }
+    board.lines_go_both_ways();
+}
+
+#[test]
+fn a_second_daemon_is_told_who_has_the_port_and_gets_it_afterwards() {
+    let board = Board::with("");
+    let mut second = Daemon::run_unattached(&board.cable.device("", ""));
+    let told = second.wait_said("waiting for the device");
+    let holder = format!("is in use by usbpipe (process {})", board.daemon.child.id());
+    assert!(told.contains(&holder), "{told}");
+    board.lines_go_both_ways();
+    let Board { mut daemon, cable, .. } = board;
+    assert!(daemon.end().success());
+    second.wait_attached();
+    cable.say(b"now you\n");
+    assert_eq!(read_line(&second.reader("board/serial.rx")), "now you");
+}
+
+#[test]
+fn other_programs_are_kept_out_but_for_while_the_port_is_released() {
+    let board = Board::with("");
+    let try_lock = || {
+        Command::new("flock")
+            .args(["--nonblock", "--conflict-exit-code", "9"])
+            .arg(&board.cable.port)
+            .arg("true")
+            .status()
+            .unwrap()
+            .code()
+    };
+    assert_eq!(try_lock(), Some(9));
+    assert_eq!(board.serial(&["release"]), "ok");
+    board.daemon.wait_status("board", |s| s["state"] == "released");
+    assert_eq!(try_lock(), Some(0), "what is released is closed");
+    (&board.to).write_all(b"kept\n").unwrap();
+    assert_eq!(board.serial(&["reclaim"]), "ok");
+    board.daemon.wait_status("board", |s| s["state"] == "attached");
+    assert_eq!(board.cable.hear(5), b"kept\n");
+    assert_eq!(try_lock(), Some(9));
+    board.lines_go_both_ways();
+}
+
+fn inodes(daemon: &Daemon) -> [u64; 2] {
+    ["rx", "tx"].map(|end| daemon.path(&format!("board/serial.{end}")).metadata().unwrap().ino())
+}
+
+#[test]
+fn programs_that_hold_their_ends_go_on_after_each_of_50_unplugs_and_nothing_grows() {
+    let mut board = Board::with("baud = 19200\n");
+    let mut events = Events::of(&board.daemon);
+    let before = inodes(&board.daemon);
+    let mut warm = 0;
+    for round in 0..50 {
+        board.cable.unplug();
+        events.wait("detach", "board");
+        board.to.write_all(b"early\n").unwrap();
+        board.cable.plug();
+        events.wait("attach", "board");
+        assert_eq!(board.cable.hear(6), b"early\n");
+        assert_eq!(board.cable.speed(), 19_200);
+        board.lines_go_both_ways();
+        if round == 10 {
+            warm = board.daemon.descriptors();
+        }
+    }
+    assert_eq!(board.daemon.descriptors(), warm);
+    assert_eq!(inodes(&board.daemon), before);
+}
+
+#[test]
+fn with_eof_a_reader_ends_when_the_port_goes_even_if_nothing_was_ever_sent() {
+    let mut cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("unplug = \"eof\"", ""));
+    let mut reader = daemon.reader("board/serial.rx");
+    daemon.wait_pipe("board", "serial.rx", |pipe| pipe["open"] == true);
+    cable.unplug();
+    let rest = within(PATIENCE, move || {
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        rest
+    });
+    assert_eq!(rest, b"");
+    cable.plug();
+    let path = daemon.path("board/serial.rx");
+    let reader = within(PATIENCE, || File::open(path).unwrap());
+    cable.say(b"back\n");
+    assert_eq!(read_line(&reader), "back");
+}
+
+#[test]
+fn a_port_on_which_nothing_happens_costs_nothing() {
+    let board = Board::with("");
+    board.lines_go_both_ways();
+    let pid = board.daemon.child.id();
+    let threads = || board.daemon.proc_status("Threads");
+    wait_for(|| (threads() == 1).then_some(()), || format!("{} threads stay", threads()));
+    let before = switches(pid);
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(switches(pid), before, "the daemon woke up");
+}
+
+#[test]
+fn what_was_written_before_the_end_arrives() {
+    let board = Board::with("");
+    let Board { mut daemon, cable, from: _from, to } = board;
+    let sent = random(3000, 5);
+    (&to).write_all(&sent).unwrap();
+    assert!(daemon.end().success());
+    assert_eq!(cable.hear(3000), sent);
+}
+
+#[test]
+fn a_port_can_be_named_on_the_command_line() {
+    let cable = Cable::new();
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run");
+    let mut command = usbpipe();
+    command.arg("bridge").arg("--dir").arg(&dir).arg(&cable.port);
+    let mut daemon = Daemon::start(command, &dir);
+    daemon.wait_said("ready");
+    daemon.wait_attached();
+    cable.say(b"hello\n");
+    assert_eq!(read_line(&daemon.reader("port/serial.rx")), "hello");
+}
+
+#[test]
+fn a_port_that_is_not_there_is_waited_for() {
+    let mut cable = Cable::new();
+    cable.unplug();
+    let mut daemon = Daemon::run_unattached(&cable.device("", ""));
+    let told = daemon.wait_said("waiting for the device");
+    assert!(told.contains(cable.port.to_str().unwrap()), "{told}");
+    cable.plug();
+    wait_for(|| (daemon.status("board")["state"] == "attached").then_some(()), || "it stays unnoticed".into());
+}
