@@ -12,7 +12,7 @@ pub(super) fn holders(path: &Path) -> Vec<u32> {
     descriptors(path).into_iter().map(|holder| holder.pid).collect()
 }
 
-/// As [`holders`], but one process for each time the file was opened: a shell and the programs that it lends its
+/// As `holders`, but one process for each time the file was opened: a shell and the programs that it lends its
 /// descriptor to read in turn, and take nothing from each other.
 pub fn openers(path: &Path) -> Vec<u32> {
     let mut openers: Vec<Descriptor> = Vec::new();
