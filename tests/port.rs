@@ -10,7 +10,7 @@ mod vitals;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -220,6 +220,34 @@ fn a_port_can_be_named_on_the_command_line() {
     daemon.wait_attached();
     cable.say(b"hello\n");
     assert_eq!(read_line(&daemon.reader("port/serial.rx")), "hello");
+}
+
+/// As those in `/dev/serial/by-id`, which udev makes and unmakes together with the folder; here with a link to them.
+#[test]
+fn a_port_behind_links_and_folders_that_come_and_go_is_found_each_time() {
+    let mut cable = Cable::at("serial/by-id/board-if00");
+    let temp = tempfile::tempdir().unwrap();
+    let link = temp.path().join("my-board");
+    symlink(&cable.port, &link).unwrap();
+    let config = cable.device("", "").replace(cable.port.to_str().unwrap(), link.to_str().unwrap());
+    let daemon = Daemon::run(&config);
+    let mut events = Events::of(&daemon);
+    let reader = daemon.reader("board/serial.rx");
+    for _ in 0..10 {
+        cable.unplug();
+        events.wait("detach", "board");
+        cable.plug();
+        events.wait("attach", "board");
+        cable.say(b"back\n");
+        assert_eq!(read_line(&reader), "back");
+    }
+    cable.unplug();
+    events.wait("detach", "board");
+    let pid = daemon.child.id();
+    wait_for(|| (daemon.proc_status("Threads") == 1).then_some(()), || "helper threads stay".into());
+    let before = switches(pid);
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(switches(pid), before, "the daemon woke up while the port was away");
 }
 
 #[test]

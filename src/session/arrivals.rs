@@ -1,6 +1,7 @@
 //! When it is worth while to look for a device again: news of plugging, and time where no news can be had.
 
 use std::future::pending;
+use std::path::Path;
 use std::time::Duration;
 
 use super::backoff::Backoff;
@@ -13,26 +14,23 @@ use crate::usb::local::News;
 pub struct Arrivals {
     /// `None` for devices of another machine, of which nobody tells.
     news: Option<News>,
-    /// Whether the news tell of everything that matters.
-    is_complete: bool,
 }
 
 impl Arrivals {
     /// From now on.
     pub fn new(config: &DeviceConfig, own: &Own) -> Self {
-        let is_own = config.remote.is_none();
-        let in_a_folder = |path: &str| path.strip_prefix("/dev/").is_none_or(|name| name.contains('/'));
-        Self {
-            news: is_own.then(|| own.hotplug.news().ok()).flatten(),
-            // Links such as those in /dev/serial/by-id come when udev gets to them.
-            is_complete: !config.matches.tty().is_some_and(in_a_folder),
-        }
+        let news = match (&config.remote, config.matches.tty()) {
+            (Some(_), _) => None,
+            (None, Some(path)) => own.hotplug.news_of(Path::new(path)).ok(),
+            (None, None) => own.hotplug.news().ok(),
+        };
+        Self { news }
     }
 
     /// Resolves when looking again makes sense after `refused`, or after a session that ended well.
     pub(super) async fn wait(&mut self, refused: Option<OpenError>, backoff: &mut Backoff) {
         let time = match (&self.news, &refused) {
-            (Some(_), Some(OpenError::NotFound(_) | OpenError::Denied(_))) if self.is_complete => None,
+            (Some(_), Some(OpenError::NotFound(_) | OpenError::Denied(_))) => None,
             // Nobody tells when an interface is free again.
             (Some(_), Some(_)) => Some(BUSY_PAUSE.max(backoff.step())),
             _ => Some(backoff.step()),

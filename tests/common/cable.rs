@@ -20,14 +20,19 @@ pub struct Cable {
     /// Where the port is, plugged in or not.
     pub port: PathBuf,
     far_end: Option<File>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Cable {
     /// A port, plugged in.
     pub fn new() -> Self {
+        Self::at("port")
+    }
+
+    /// The same under this name, in folders of its own if it has any, which come and go with it.
+    pub fn at(name: &str) -> Self {
         let dir = TempDir::new().unwrap();
-        let mut cable = Self { port: dir.path().join("port"), far_end: None, _dir: dir };
+        let mut cable = Self { port: dir.path().join(name), far_end: None, dir };
         cable.plug();
         cable
     }
@@ -37,12 +42,15 @@ impl Cable {
         let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
+        fs::create_dir_all(self.port.parent().unwrap()).unwrap();
         symlink(ptsname_r(&master).unwrap(), &self.port).unwrap();
         self.far_end = Some(OwnedFd::from(master).into());
     }
 
     pub fn unplug(&mut self) {
         fs::remove_file(&self.port).unwrap();
+        let folders = self.port.ancestors().skip(1).take_while(|folder| *folder != self.dir.path());
+        folders.for_each(|folder| fs::remove_dir(folder).unwrap());
         self.far_end = None;
     }
 

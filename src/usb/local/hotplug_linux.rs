@@ -4,13 +4,15 @@
 //! works in containers, and also tells when udev has set a node's permissions, which is later than its making.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
-use inotify::{EventMask, Inotify, WatchMask, Watches};
+use inotify::{EventMask, Inotify, Watches};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use super::paths_linux::{CHANGES, Paths};
 
 /// Watches for plugging. Cheap to clone; starts at the first question, so that who never asks pays nothing.
 #[derive(Clone, Default)]
@@ -18,6 +20,8 @@ pub struct Hotplug(Arc<Mutex<Option<Running>>>);
 
 struct Running {
     news: watch::Receiver<u64>,
+    watches: Watches,
+    paths: Arc<Mutex<Paths>>,
     task: JoinHandle<()>,
 }
 
@@ -30,16 +34,30 @@ impl Hotplug {
     /// # Errors
     /// Those of inotify(7): too many instances, for one.
     pub fn news(&self) -> io::Result<News> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.0);
         if let Some(running) = &*running {
             let mut news = running.news.clone();
             news.mark_unchanged();
             return Ok(News(news));
         }
         let (sender, news) = watch::channel(0);
-        let task = tokio::spawn(listen(Inotify::init()?, sender)?);
-        *running = Some(Running { news: news.clone(), task });
+        let (inotify, paths) = (Inotify::init()?, Arc::<Mutex<Paths>>::default());
+        let watches = inotify.watches();
+        let task = tokio::spawn(listen(inotify, paths.clone(), sender)?);
+        *running = Some(Running { news: news.clone(), watches, paths, task });
         Ok(News(news))
+    }
+
+    /// The same, and from now on they are also about whatever `path` leads to.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn news_of(&self, path: &Path) -> io::Result<News> {
+        let news = self.news()?;
+        if let Some(running) = &mut *lock(&self.0) {
+            lock(&running.paths).add(path, &mut running.watches);
+        }
+        Ok(news)
     }
 }
 
@@ -59,17 +77,24 @@ impl Drop for Running {
     }
 }
 
-fn listen(inotify: Inotify, news: watch::Sender<u64>) -> io::Result<impl Future<Output = ()> + Send> {
+fn listen(
+    inotify: Inotify,
+    paths: Arc<Mutex<Paths>>,
+    news: watch::Sender<u64>,
+) -> io::Result<impl Future<Output = ()> + Send> {
     let mut watches = inotify.watches();
-    watch_all(&mut watches);
+    watch_buses(&mut watches);
     let mut events = inotify.into_event_stream([0; EVENT_BUFFER])?;
     Ok(async move {
         while let Some(Ok(event)) = events.next().await {
-            let name = event.name.as_ref().and_then(|name| name.to_str());
-            if event.mask.contains(EventMask::ISDIR) {
-                watch_all(&mut watches);
+            let concerns_path = event.name.as_ref().is_some_and(|name| lock(&paths).are_concerned(name));
+            let folder_gone = event.mask.contains(EventMask::IGNORED);
+            if event.mask.contains(EventMask::ISDIR) || folder_gone || concerns_path {
+                watch_buses(&mut watches);
+                lock(&paths).watch(&mut watches);
             }
-            if event.mask.contains(EventMask::Q_OVERFLOW) || name.is_some_and(is_of_interest) {
+            let is_of_interest = event.name.as_ref().and_then(|name| name.to_str()).is_some_and(is_of_interest);
+            if event.mask.contains(EventMask::Q_OVERFLOW) || is_of_interest || concerns_path || folder_gone {
                 news.send_modify(|count| *count += 1);
             }
         }
@@ -77,11 +102,15 @@ fn listen(inotify: Inotify, news: watch::Sender<u64>) -> io::Result<impl Future<
 }
 
 /// Those that do not exist yet are watched when the folder above them says so. Twice is once.
-fn watch_all(watches: &mut Watches) {
+fn watch_buses(watches: &mut Watches) {
     let buses = std::fs::read_dir(USBFS).into_iter().flatten().flatten().map(|entry| entry.path());
     for folder in ["/dev", "/dev/bus", USBFS].map(PathBuf::from).into_iter().chain(buses) {
-        let _ = watches.add(folder, WatchMask::CREATE | WatchMask::DELETE | WatchMask::ATTRIB | WatchMask::ONLYDIR);
+        let _ = watches.add(folder, CHANGES);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Nodes of usbfs and the folders above them, and serial ports.

@@ -4,6 +4,7 @@
 
 mod combined;
 mod hotplug_linux;
+mod paths_linux;
 mod presence;
 mod sysfs_linux;
 
