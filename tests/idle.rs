@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{Bus, Daemon};
 use firmware_mock::DeviceKind::Zero;
-use vitals::{switches, wait_rest};
+use vitals::{switches, wait_rest, wait_without_helpers};
 
 #[test]
 fn a_hundred_endpoints_that_nobody_reads_wake_nobody_and_stay_small() {
@@ -20,6 +20,7 @@ fn a_hundred_endpoints_that_nobody_reads_wake_nobody_and_stay_small() {
     let outlets = |d: &str| daemon.status(d)["pipes"].as_array().unwrap().len();
     assert_eq!(bus.busids.iter().map(|(name, _)| outlets(name)).sum::<usize>(), 100);
     let pid = daemon.child.id();
+    wait_without_helpers(pid);
     wait_rest(pid);
     let before = switches(pid);
     std::thread::sleep(Duration::from_secs(10));

@@ -13,12 +13,11 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use cable::Cable;
 use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
 use common::{Daemon, PATIENCE, read_exactly, read_line, usbpipe, wait_for, within};
-use vitals::{Events, switches};
+use vitals::{Events, wait_asleep};
 
 /// A bridged port with programs on both of its FIFOs.
 struct Board {
@@ -191,11 +190,7 @@ fn a_port_on_which_nothing_happens_costs_nothing() {
     let board = Board::with("");
     board.lines_go_both_ways();
     let pid = board.daemon.child.id();
-    let threads = || board.daemon.proc_status("Threads");
-    wait_for(|| (threads() == 1).then_some(()), || format!("{} threads stay", threads()));
-    let before = switches(pid);
-    thread::sleep(Duration::from_secs(2));
-    assert_eq!(switches(pid), before, "the daemon woke up");
+    wait_asleep(pid);
 }
 
 #[test]
@@ -244,10 +239,7 @@ fn a_port_behind_links_and_folders_that_come_and_go_is_found_each_time() {
     cable.unplug();
     events.wait("detach", "board");
     let pid = daemon.child.id();
-    wait_for(|| (daemon.proc_status("Threads") == 1).then_some(()), || "helper threads stay".into());
-    let before = switches(pid);
-    thread::sleep(Duration::from_secs(2));
-    assert_eq!(switches(pid), before, "the daemon woke up while the port was away");
+    wait_asleep(pid);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod udev;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
@@ -90,6 +91,7 @@ fn dispatch(args: Args) -> Outcome {
 fn with_runtime(work: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_keep_alive(HELPER_KEEP_ALIVE)
         .build()
         .map_err(|e| Failure::run_time(format!("cannot start: {e}")))?;
     let outcome = runtime.block_on(work);
@@ -114,3 +116,5 @@ fn default_level(command: &Command) -> &'static str {
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+/// Helper threads go when they had nothing to do for so long, so that an idle daemon is one thread.
+const HELPER_KEEP_ALIVE: Duration = Duration::from_secs(1);

@@ -56,6 +56,22 @@ pub fn wait_rest(pid: u32) {
     wait_for(rests, || format!("process {pid} does not come to rest, {} ticks so far", cpu_ticks(pid)));
 }
 
+/// Waits until the process has no helper threads any more: it is not asleep before.
+pub fn wait_without_helpers(pid: u32) {
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
+    wait_for(|| (threads() == 1).then_some(()), || format!("{} threads stay", threads()));
+}
+
+/// Waits until the process sleeps for two seconds on end; fails if something wakes it up again and again.
+pub fn wait_asleep(pid: u32) {
+    let sleeps = || {
+        let before = switches(pid);
+        std::thread::sleep(Duration::from_secs(2));
+        (switches(pid) == before).then_some(())
+    };
+    wait_for(sleeps, || format!("process {pid} does not sleep, {} switches so far", switches(pid)));
+}
+
 /// Device and inode.
 pub fn inode(path: &Path) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
