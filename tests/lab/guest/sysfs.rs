@@ -1,8 +1,10 @@
 //! USB devices as the guest's kernel lists them in sysfs. Refuses to change anything but which driver has an interface.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::must;
 use crate::common::wait_for;
 
 const DEVICES: &str = "/sys/bus/usb/devices";
@@ -67,15 +69,19 @@ impl UsbDevice {
         format!("/dev/bus/usb/{:03}/{:03}", number("busnum"), number("devnum")).into()
     }
 
-    /// The serial port that the kernel has made of it.
+    /// The serial port that the kernel has made of interface 0, once udev is done with it.
     pub fn port(&self) -> PathBuf {
+        let interface = self.dir().join(format!("{}:1.0", self.busid));
         let port = || {
-            let interfaces = fs::read_dir(self.dir()).ok()?.flatten().map(|e| e.path().join("tty"));
-            let name = interfaces.filter_map(|dir| Some(fs::read_dir(dir).ok()?.next()?.ok()?.file_name())).next()?;
-            let node = Path::new("/dev").join(name);
-            node.exists().then_some(node)
+            // cdc_acm has a folder of ports there, drivers of usb-serial have the ports themselves.
+            let folders = [interface.join("tty"), interface.clone()];
+            let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+            let name = entries.map(|e| e.file_name()).find(|n| n.len() > 3 && n.as_bytes().starts_with(b"tty"))?;
+            Some(Path::new("/dev").join(name)).filter(|node| node.exists())
         };
-        wait_for(port, || format!("{} has no serial port", self.busid))
+        let port = wait_for(port, || format!("{} has no serial port", self.busid));
+        must(&["udevadm", "settle"]);
+        port
     }
 
     /// The names of the first interface's outlets, IN and OUT, for a device with one endpoint each way.

@@ -1,16 +1,14 @@
-//! Terminals of the guest: the far end of an ACM gadget, and the ports that the kernel makes of serial devices.
-//! Refuses to interpret what goes over them.
+//! The far ends of serial lines in the guest: of an ACM gadget, and of QEMU's FTDI chip. Refuses to interpret what goes
+//! over them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::gadget::Gadget;
-use super::must;
-use super::sysfs::UsbDevice;
-use crate::common::{read_exactly, wait_for};
+use crate::common::read_exactly;
 
 /// What a program on the gadget's side has open: `/dev/ttyGS0`, or any other terminal, raw.
 pub struct FarEnd(pub File);
@@ -51,22 +49,5 @@ impl FarEnd {
                 }
             }
         });
-    }
-}
-
-impl UsbDevice {
-    /// The serial port that the kernel makes of interface 0, once udev is done with it.
-    pub fn port(&self) -> PathBuf {
-        let interface = self.dir().join(format!("{}:1.0", self.busid));
-        let find = || {
-            let acm = fs::read_dir(interface.join("tty")).into_iter().flatten().flatten().map(|e| e.file_name());
-            let usb = fs::read_dir(&interface).into_iter().flatten().flatten().map(|e| e.file_name());
-            let name =
-                acm.chain(usb).find(|name| name.to_str().is_some_and(|n| n.starts_with("tty") && n.len() > 3))?;
-            Some(Path::new("/dev").join(name)).filter(|path| path.exists())
-        };
-        let port = wait_for(find, || format!("{} has no port", self.busid));
-        must(&["udevadm", "settle"]);
-        port
     }
 }
