@@ -19,13 +19,14 @@ pub(super) struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Claims each of `interfaces` and returns those that somebody else has; the bridge goes on without them.
+    /// Claims each of `interfaces`, those that drivers need beside them too, and returns those that somebody else has; the bridge goes on without them.
     ///
     /// # Errors
     /// The first refusal when nothing is left, and any that is not for the interface alone.
     pub(super) async fn all(&self, interfaces: BTreeSet<u8>) -> Result<BTreeSet<u8>, OpenError> {
         let mut refused = BTreeSet::new();
         let wanted = interfaces.len();
+        let companions = self.companions(&interfaces);
         for interface in interfaces {
             match self.one(interface).await {
                 Ok(()) => {}
@@ -34,13 +35,36 @@ impl Claim<'_> {
                     refused.insert(interface);
                 }
                 Err(error) => {
-                    self.device.give_back().await;
-                    self.journal.forget(self.place);
+                    self.give_back().await;
                     return Err(error);
                 }
             }
         }
+        for companion in companions {
+            if let Err(e) = self.one(companion).await {
+                tracing::debug!("interface {companion}, which is not bridged: {e}");
+            }
+        }
         Ok(refused)
+    }
+
+    /// Gives everything back, and says which kernel drivers have not come back.
+    pub(super) async fn give_back(&self) {
+        self.device.give_back().await;
+        for (interface, driver) in self.journal.forget(self.place) {
+            let text = format!("interface {interface} did not go back to the kernel driver {driver}; plug it in again");
+            self.shared.tell("error", text);
+        }
+    }
+
+    /// What is not bridged, and goes with what is.
+    fn companions(&self, interfaces: &BTreeSet<u8>) -> BTreeSet<u8> {
+        if !self.detach {
+            return BTreeSet::new();
+        }
+        let configuration = self.device.descriptors().configuration_value;
+        let companions = interfaces.iter().flat_map(|&i| local::companions(self.place, configuration, i));
+        companions.filter(|companion| !interfaces.contains(companion)).collect()
     }
 
     async fn one(&self, interface: u8) -> Result<(), OpenError> {

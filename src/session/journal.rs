@@ -49,14 +49,21 @@ impl Journal {
         self.write(&entries);
     }
 
-    /// The device at this place has its drivers back, or has gone.
-    pub(super) fn forget(&self, place: &str) {
+    /// The device at this place has its drivers back, or has gone. Returns interfaces that are there without one, and
+    /// the driver that they had.
+    pub(super) fn forget(&self, place: &str) -> Vec<(u8, String)> {
         let mut entries = lock(&self.entries);
-        let before = entries.len();
-        entries.retain(|(known, ..), _| known != place);
-        if entries.len() < before {
+        let (gone, kept): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut *entries).into_iter().partition(|((known, ..), _)| known == place);
+        *entries = kept;
+        if !gone.is_empty() {
             self.write(&entries);
         }
+        let is_bare = |(place, configuration, interface): &Key| {
+            local::is_there(place, *configuration, *interface)
+                && local::driver(place, *configuration, *interface).is_none()
+        };
+        gone.into_iter().filter(|(key, _)| is_bare(key)).map(|((.., interface), driver)| (interface, driver)).collect()
     }
 
     fn write(&self, entries: &BTreeMap<Key, String>) {

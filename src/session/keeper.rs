@@ -167,13 +167,9 @@ impl Keeper {
         let function = plan::serial_function(&self.config, &descriptors);
         let mut bridged = self.prepare(&descriptors, function.as_ref());
         let mut stop = self.stop.clone();
-        let claim = Claim {
-            device: &device,
-            place: &place,
-            shared: &self.shared,
-            journal: &self.surroundings.journal,
-            detach: self.config.detach,
-        };
+        let (shared, journal) = (self.shared.clone(), self.surroundings.journal.clone());
+        let detach = self.config.detach;
+        let claim = Claim { device: &device, place: &place, shared: &shared, journal: &journal, detach };
         let refused = tokio::select! {
             refused = claim.all(interfaces(&bridged, function.as_ref())) => refused?,
             // A device that does not answer holds up nobody's end.
@@ -235,8 +231,7 @@ impl Keeper {
             // Lines flush while the device is still there.
             None => while self.tasks.join_next().await.is_some() {},
         }
-        device.give_back().await;
-        self.surroundings.journal.forget(&place);
+        claim.give_back().await;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The `libusb` backend by itself, on devices of the mock that the kernel takes for hardware.
 
 use std::fs;
+use std::io::Write;
 use std::time::Duration;
 
 use firmware_mock::DeviceKind;
@@ -11,7 +12,7 @@ use usbpipe::usb::local::{self, LocalDevice};
 use usbpipe::usb::{OpenError, Pipe, Setup, Transfer, TransferError, UsbDevice as _, complete, drain};
 
 use crate::common::bytes::{assert_same, crc32, pattern, random};
-use crate::common::{Bus, PATIENCE, wait_for};
+use crate::common::{Bus, Daemon, PATIENCE, read_exactly, wait_for};
 use crate::guest::{Attached, Function, Guest, UsbDevice};
 use crate::vitals::switches;
 
@@ -527,6 +528,23 @@ fn more_memory_than_the_kernel_allows_is_told_as_such() {
         assert_eq!(complete(&mut *back).await.status, Ok(()), "there is room again");
         fs::write(LIMIT, before).unwrap();
     });
+}
+
+#[test]
+fn a_daemon_that_is_asked_for_libusb_moves_bulk_data_by_it() {
+    const SIZE: usize = 1 << 20;
+    let Some(guest) = Guest::here() else { return };
+    let (_bus, _plugged) = plugged(&guest, DeviceKind::Zero);
+    let daemon = Daemon::run(
+        "[[device]]\nname = \"zero\"\nmatch = { vid = 0x0525, pid = 0xa4a0 }\nbackend = \"libusb\"\ndetach = true\n",
+    );
+    assert_eq!(daemon.status("zero")["backend"], "libusb");
+    let (source, mut sink) = (daemon.reader("zero/ep_81"), daemon.writer("zero/ep_01"));
+    let (_, received) = read_exactly(source, SIZE);
+    assert_same(&pattern(SIZE), &received, 0);
+    sink.write_all(&pattern(SIZE)).unwrap();
+    daemon.wait_count("zero", "ep_01", "bytes", SIZE as u64);
+    assert_eq!(daemon.count("zero", "ep_01", "stalls"), 0, "the sink checks what it gets");
 }
 
 /// How transfers end that are cancelled.

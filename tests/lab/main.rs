@@ -11,6 +11,7 @@ mod vitals;
 
 mod acm;
 mod bulk;
+mod iso;
 mod libusb;
 mod list;
 mod permission;

@@ -62,9 +62,9 @@ impl Link {
         }
         for (interface, _) in claims.into_iter().filter(|(_, claim)| claim.was_detached) {
             match self.handle.attach_kernel_driver(interface) {
-                // Busy: the driver of another interface has taken this one along.
-                Ok(()) | Err(Error::NoDevice | Error::Busy) => {}
-                Err(e) => tracing::warn!("interface {interface} did not go back to its kernel driver: {e}"),
+                // Busy: the driver of another interface has taken this one along. Not found: it will be.
+                Ok(()) | Err(Error::NoDevice | Error::Busy | Error::NotFound) => {}
+                Err(e) => tracing::warn!("interface {interface} could not go back to its kernel driver: {e}"),
             }
         }
     }

@@ -12,6 +12,54 @@ pub fn driver(place: &str, configuration: u8, interface: u8) -> Option<String> {
     target.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
+/// Whether this configuration is active and has this interface.
+pub fn is_there(place: &str, configuration: u8, interface: u8) -> bool {
+    Path::new(DEVICES).join(format!("{place}:{configuration}.{interface}")).exists()
+}
+
+/// Other interfaces of the same function that the same driver holds, such as the streams of a sound card beside its
+/// controls. A driver that is sent away from one of them is of no use on the others, and only comes back to all.
+pub fn companions(place: &str, configuration: u8, interface: u8) -> Vec<u8> {
+    let Some(held) = Held::of(place, configuration, interface) else { return Vec::new() };
+    let prefix = format!("{place}:{configuration}.");
+    let entries = fs::read_dir(Path::new(DEVICES).join(place)).into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|e| e.file_name().to_str()?.strip_prefix(&prefix)?.parse().ok());
+    let others = numbers.filter(|&other| other != interface);
+    others.filter(|&other| Held::of(place, configuration, other).is_some_and(|other| other == held)).collect()
+}
+
+/// What a driver holds.
+#[derive(PartialEq, Eq)]
+struct Held {
+    driver: String,
+    function: Function,
+}
+
+/// What interfaces are parts of.
+#[derive(PartialEq, Eq)]
+enum Function {
+    /// bFirstInterface of the interface association: USB 3.2, 9.6.4.
+    Associated(String),
+    /// Older than associations: one for the device.
+    Audio,
+    Communications,
+}
+
+impl Held {
+    /// Nothing for an interface without a driver and for one that is a function by itself.
+    fn of(place: &str, configuration: u8, interface: u8) -> Option<Self> {
+        let dir = Path::new(DEVICES).join(format!("{place}:{configuration}.{interface}"));
+        let read = |name| fs::read_to_string(dir.join(name)).ok().map(|text| text.trim().to_owned());
+        let function = match (read("iad_bFirstInterface"), read("bInterfaceClass").as_deref()) {
+            (Some(first), _) => Function::Associated(first),
+            (None, Some("01")) => Function::Audio,
+            (None, Some("02" | "0a")) => Function::Communications,
+            _ => return None,
+        };
+        Some(Self { driver: driver(place, configuration, interface)?, function })
+    }
+}
+
 /// Whether this machine has USB at all.
 pub(super) fn has_usb() -> bool {
     Path::new(DEVICES).exists()
