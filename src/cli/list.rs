@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::ListArgs;
 use super::own_devices as own;
+use super::own_ports;
 use super::status::{ask, headline, print_line};
 use super::{Failure, Outcome, run_dir};
 use crate::selector::Remote;
@@ -18,6 +19,8 @@ struct Listing {
     bridged: Vec<DeviceStatus>,
     /// Devices on this machine's own USB.
     local: Vec<own::Device>,
+    /// Serial ports of this machine.
+    ports: Vec<own_ports::Port>,
     /// Devices that the USB/IP server exports.
     remote: Vec<RemoteDevice>,
 }
@@ -45,7 +48,8 @@ pub(super) async fn list(dir: Option<PathBuf>, args: ListArgs) -> Outcome {
         Err(_) => Vec::new(),
     };
     let local = own::devices(&bridged);
-    let listing = Listing { bridged, local, remote };
+    let ports = own_ports::ports(&bridged);
+    let listing = Listing { bridged, local, ports, remote };
     if args.json {
         let text = serde_json::to_string_pretty(&listing).map_err(Failure::run_time)?;
         return print_line(&text).map(|()| 0);
@@ -63,14 +67,16 @@ fn show(listing: &Listing) -> Outcome {
             print_line(&format!("  {endpoint} {direction:<3} {kind:<11} {size:<24} {path}"))?;
         }
     }
-    for line in listing.local.iter().flat_map(own::Device::lines) {
+    let devices = listing.local.iter().flat_map(own::Device::lines);
+    for line in devices.chain(listing.ports.iter().flat_map(own_ports::Port::lines)) {
         print_line(&line)?;
     }
     for d in &listing.remote {
         print_line(&format!("{}  {}  {}", d.selector.escape_debug(), d.id, d.interfaces.join(" ")))?;
     }
-    if listing.bridged.is_empty() && listing.local.is_empty() && listing.remote.is_empty() {
-        eprintln!("usbpipe: no daemon runs here and no USB device is attached; try `usbpipe demo`");
+    let Listing { bridged, local, ports, remote } = listing;
+    if bridged.is_empty() && local.is_empty() && ports.is_empty() && remote.is_empty() {
+        eprintln!("usbpipe: no daemon runs here, and no USB device and no serial port is there; try `usbpipe demo`");
     }
     Ok(0)
 }

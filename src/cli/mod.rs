@@ -11,6 +11,7 @@ mod list;
 mod logging;
 mod man;
 mod own_devices;
+mod own_ports;
 mod run;
 mod status;
 mod udev;

@@ -6,10 +6,11 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use firmware_mock::DeviceKind;
+use serde_json::Value;
 
 use crate::common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
 use crate::common::{Bus, Daemon, PATIENCE, read_line, wait_for, within};
@@ -221,6 +222,29 @@ fn who_may_not_open_a_port_is_told_what_to_do() {
     assert!(refused.contains(&expected) && refused.contains("usbpipe udev"), "{refused}");
     let attached = told(Some(dialout()));
     assert!(attached.contains("attach"), "{attached}");
+}
+
+#[test]
+fn list_shows_ports_with_what_is_behind_them() {
+    let Some(guest) = Guest::here() else { return };
+    let line = Line::with(&guest, KERNEL);
+    let port = line.device.port().display().to_string();
+    let ports = |output: Output| -> Vec<Value> {
+        let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
+        listing["ports"].as_array().unwrap().clone()
+    };
+    let listed = ports(line.daemon.ask(&["list", "--json"]));
+    let ours = listed.iter().find(|p| p["path"] == port.as_str()).unwrap_or_else(|| panic!("{listed:#?}"));
+    assert_eq!((&ours["id"], &ours["product"], &ours["bridged"]), (&IDS.into(), &"gadget".into(), &"board".into()));
+    assert_eq!((&ours["port"], &ours["interface"]), (&line.device.busid.as_str().into(), &0.into()));
+    assert_eq!((&ours["serial"], &ours["refused"]), (&line.device.attribute("serial").into(), &Value::Null));
+    assert!(listed.iter().any(|p| p["path"] == "/dev/ttyS0" && p["id"].is_null()), "{listed:#?}");
+    assert!(listed.iter().all(|p| p["path"] != "/dev/ttyS1"), "no UART is there: {listed:#?}");
+    let listed = ports(guest.usbpipe_of_nobody().args(["list", "--json"]).output().unwrap());
+    let refused = listed.iter().all(|p| p["refused"].as_str().unwrap().contains("group dialout"));
+    assert!(refused && listed.len() >= 3, "{listed:#?}");
+    let shown = String::from_utf8(line.daemon.ask(&["list"]).stdout).unwrap();
+    assert!(shown.contains(&format!("{port}  {IDS}  \"gadget\"  \"LAB-")), "{shown}");
 }
 
 #[test]

@@ -130,16 +130,18 @@ fn has_others(path: &Path) -> bool {
 }
 
 fn denied(path: &Path) -> OpenError {
+    OpenError::Denied(format!("no permission to open {}; {}", path.display(), permission_advice(path)))
+}
+
+/// What somebody can do who may not open the port at `path`.
+pub fn permission_advice(path: &Path) -> String {
     let owner = fs::metadata(path).ok().map(|node| Gid::from_raw(node.gid()));
     let group = owner.and_then(|gid| Group::from_gid(gid).ok().flatten()).map(|group| group.name);
-    let port = path.display();
     let join = match group.filter(|name| name != "root") {
         Some(name) => format!("it is open to the group {name}: `sudo usermod -aG {name} $USER` and log in again, or "),
         None => String::new(),
     };
-    OpenError::Denied(format!(
-        "no permission to open {port}; {join}install the rules that `usbpipe udev` prints for it"
-    ))
+    format!("{join}install the rules that `usbpipe udev {}` prints", path.display())
 }
 
 fn missing(path: &Path, why: &io::Error) -> OpenError {
