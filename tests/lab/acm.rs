@@ -400,6 +400,17 @@ fn a_board_that_is_detached_and_attached_again_is_found_again() {
 }
 
 #[test]
+fn a_touch_by_the_kernels_driver_sends_the_board_into_its_bootloader() {
+    let Some(guest) = Guest::here() else { return };
+    let bus = Bus::with(&[DeviceKind::Leonardo]);
+    let attached = guest.attach(&bus, "leonardo", "2341:8036");
+    attached.device.port();
+    let daemon = Daemon::run(&configured("2341:8036", KERNEL));
+    assert_eq!(daemon.answer(&["serial", "board", "touch"]), "ok");
+    daemon.wait_status("board", |s| s["state"] != "attached");
+}
+
+#[test]
 fn a_chip_that_is_no_cdc_acm_works_as_well() {
     let Some(_guest) = Guest::here() else { return };
     let port = UsbDevice::wait("0403:6001").port();

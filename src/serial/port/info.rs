@@ -103,8 +103,9 @@ fn bulk(address: u8) -> Endpoint {
 
 const BULK_IN: u8 = 0x81;
 const BULK_OUT: u8 = 0x01;
-/// The most that one read takes: the largest packet that bulk endpoints of USB 2.0 have.
-const READ_SIZE: usize = 512;
+/// The most that one read takes: as much as a terminal holds (N_TTY_BUF_SIZE). It stands for wMaxPacketSize, of which
+/// a port knows nothing.
+const READ_SIZE: usize = 4096;
 const CLASS_COMMUNICATION: u8 = 0x02;
 const SUBCLASS_ACM: u8 = 0x02;
 const CLASS_DATA: u8 = 0x0a;

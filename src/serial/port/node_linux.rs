@@ -112,7 +112,8 @@ fn refusal(path: &Path, error: io::Error) -> OpenError {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EBUSY) => busy(path),
         Some(Errno::EACCES | Errno::EPERM) => denied(path),
-        Some(Errno::ENOENT | Errno::ENXIO | Errno::ENODEV | Errno::ENOTDIR | Errno::EIO) => missing(path, &error),
+        Some(Errno::ENOENT | Errno::ENOTDIR) => missing(path, &error),
+        // The node is there, so that nothing will tell when the device behind it is, too.
         _ => OpenError::Unreachable(format!("opening {} failed", path.display()), error),
     }
 }
@@ -161,3 +162,26 @@ fn present() -> String {
 
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_will_be_told_of_is_waited_for() {
+        let kind = |errno: Errno| match refusal(Path::new("/dev/ttyACM99"), errno.into()) {
+            OpenError::NotFound(_) => "waits for news",
+            OpenError::Denied(_) => "waits for a change of permissions",
+            OpenError::Busy(_) => "looks again",
+            OpenError::Unreachable(..) => "tries again",
+            OpenError::Protocol(_) => "",
+        };
+        assert_eq!(kind(Errno::ENOENT), "waits for news");
+        assert_eq!(kind(Errno::EACCES), "waits for a change of permissions");
+        assert_eq!(kind(Errno::EBUSY), "looks again");
+        // A port that is pulled out while it is opened has its node for a moment longer.
+        for errno in [Errno::EIO, Errno::ENXIO, Errno::ENODEV] {
+            assert_eq!(kind(errno), "tries again");
+        }
+    }
+}
