@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Figures of bridged bulk endpoints on a real USB stack, beside a hand-written libusb loop. Runs in the lab's guest.
 
-usage: figures.py USBPIPE DIRECT     both sides in turn, five times; one line a figure: name usbpipe reference ratio
+usage: figures.py USBPIPE DIRECT [BACKEND]     both sides in turn, five times; one line a figure: name usbpipe reference
+ratio. BACKEND is auto (nusb) unless given.
 """
 import os, pathlib, signal, statistics, subprocess, sys, tempfile, time
 
@@ -9,6 +10,7 @@ GADGETS = pathlib.Path("/sys/kernel/config/usb_gadget")
 RUNS = 5
 SECONDS = 4
 ROUNDS = 2000
+BACKEND = "".join(sys.argv[3:4]) or "auto"
 
 
 class Gadget:
@@ -36,7 +38,8 @@ class Daemon:
         self.dir = pathlib.Path(tempfile.mkdtemp())
         vid, pid = ids.split(":")
         config = self.dir / "usbpipe.toml"
-        config.write_text(f'[[device]]\nname = "g"\nmatch = {{ vid = 0x{vid}, pid = 0x{pid} }}\ndetach = true\n')
+        match = f"match = {{ vid = 0x{vid}, pid = 0x{pid} }}"
+        config.write_text(f'[[device]]\nname = "g"\n{match}\nbackend = "{BACKEND}"\ndetach = true\n')
         command = [program, "--dir", self.dir / "run", "-c", config, "run"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
@@ -144,7 +147,7 @@ def measure(names, ours, theirs, *arguments):
 
 
 def main():
-    program, direct = sys.argv[1:]
+    program, direct = sys.argv[1:3]
     # Pattern 0 is zeros: no time goes into making and checking what no side of the comparison looks at.
     source_sink = Gadget(0, "SourceSink.0", [("pattern", "0")])
     loopback = Gadget(1, "Loopback.0")
