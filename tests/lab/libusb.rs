@@ -211,14 +211,14 @@ fn sound_goes_both_ways_packet_by_packet() {
         tone.device.set_alt_setting(1, 1).await.unwrap();
         let (mut sound, mut out) = (tone.pipe(0x83), tone.pipe(0x03));
         let played = random(TRANSFERS * 16 * PACKET, 7);
-        for _ in 0..16 {
+        for _ in 0..TRANSFERS {
             sound.submit(Transfer::isochronous(16, PACKET));
         }
         for chunk in played.chunks(16 * PACKET) {
             out.submit(Transfer { buffer: chunk.into(), ..Transfer::isochronous(16, PACKET) });
         }
         let mut left = Vec::new();
-        for n in 0..TRANSFERS {
+        for n in 0..2 * TRANSFERS {
             let transfer = complete(&mut *sound).await;
             assert_eq!((transfer.status, transfer.actual), (Ok(()), 16 * PACKET), "transfer {n}");
             for (at, packet) in transfer.packets.iter().enumerate() {
