@@ -15,4 +15,5 @@ mod iso;
 mod libusb;
 mod list;
 mod permission;
+mod service;
 mod usbipd;

@@ -6,6 +6,7 @@
 mod gadget;
 mod monitor;
 mod nobody;
+mod package;
 mod people;
 mod sysfs;
 mod tty;
@@ -18,6 +19,7 @@ use crate::common::Bus;
 
 pub use gadget::{Function, Gadget};
 pub use monitor::Monitor;
+pub use package::{Package, Service, property};
 pub use people::Person;
 pub use sysfs::UsbDevice;
 pub use tty::FarEnd;
@@ -73,6 +75,11 @@ impl Guest {
     pub fn group(&self, name: &'static str) -> Group {
         must(&["groupadd", "--system", "--force", name]);
         Group(name)
+    }
+
+    /// The Debian package, installed.
+    pub fn package(&self) -> Package {
+        Package::installed()
     }
 
     /// Puts rules for udevd in force, for devices that come from now on.

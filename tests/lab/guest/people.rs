@@ -20,12 +20,17 @@ impl Person {
         Self { name }
     }
 
-    /// A command of the program under test, as this person types it.
-    pub fn usbpipe(&self) -> Command {
+    /// A command, as this person types it.
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", self.name, "--regid", self.name, "--init-groups", "usbpipe"]);
+        command.args(["--reuid", self.name, "--regid", self.name, "--init-groups", program]);
         command.env_remove("RUST_LOG").env_remove("USBPIPE_DIR").stdin(Stdio::null());
         command
+    }
+
+    /// A command of the program under test.
+    pub fn usbpipe(&self) -> Command {
+        self.command("usbpipe")
     }
 
     /// Runs a command of the program under test to its end.
