@@ -36,13 +36,13 @@ pub(super) enum Command {
     /// Run the daemon for these devices alone, without a configuration
     Bridge {
         /// Devices to bridge, with all that they have
-        #[arg(required = true, value_name = "SELECTOR", help = "Devices: usbip://HOST[:PORT]/BUSID")]
+        #[arg(required = true, value_name = "SELECTOR", help = SELECTORS)]
         selectors: Vec<Selector>,
     },
     /// Make one request of a device's control pipe
     #[command(after_help = CONTROL_HELP)]
     Control {
-        /// Name in the daemon, or without a daemon a selector such as usbip://HOST/BUSID
+        /// Name in the daemon, or without a daemon a selector such as 2341:0043 or usbip://HOST/BUSID
         device: String,
         /// in, out, setup, descriptor, clear-halt, alt, reset or status, with its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -51,7 +51,7 @@ pub(super) enum Command {
     /// Make one request of a serial line
     #[command(after_help = SERIAL_HELP)]
     Serial {
-        /// Name in the daemon, or without a daemon a selector such as usbip://HOST/BUSID
+        /// Name in the daemon, or without a daemon a selector such as 2341:0043 or usbip://HOST/BUSID
         device: String,
         /// baud, mode, dtr, rts, break, reset, touch, lines, release or reclaim, with its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -133,6 +133,8 @@ Environment: USBPIPE_DIR is the run directory, RUST_LOG says what is logged.
 
 Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.";
 
+const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, a port such as /dev/ttyACM0, or \
+                         usbip://HOST[:PORT]/BUSID";
 const CONTROL_HELP: &str = "\
 Requests (numbers decimal, or hex with 0x; the answer is `ok [HEX]` or `error NAME TEXT`):
   in  <bmRequestType> <bRequest> <wValue> <wIndex> <wLength>

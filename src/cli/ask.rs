@@ -39,7 +39,11 @@ pub(super) async fn serial(dir: Option<PathBuf>, device: String, request: String
 
 /// Without a daemon: one is run in a directory of its own for as long as the request takes.
 async fn serial_alone(selector: Selector, request: String) -> Result<String, Failure> {
-    let config = appearing::device_of(selector);
+    let mut config = appearing::device_of(selector);
+    if config.remote.is_none() {
+        // The kernel's port, as where nothing is said.
+        config.serial.get_or_insert_default();
+    }
     let found = locate(&config, &Own::default()).await.map_err(Failure::run_time)?;
     drop(found);
     let dir = std::env::temp_dir().join(format!("usbpipe-serial-{}", std::process::id()));
