@@ -75,3 +75,17 @@ fn what_goes_into_the_loopback_comes_back_equal_over_256_mebibytes() {
         daemon.end();
     });
 }
+
+#[test]
+fn a_reset_on_request_is_a_new_session_in_which_the_same_reader_goes_on() {
+    let Some(guest) = Guest::here() else { return };
+    let (_gadget, daemon, source, _) = bridged(&guest, Function::source_sink());
+    let outlet = daemon.reader(&format!("g/{source}"));
+    let expected = pattern(512 + 65536);
+    let check = |offset: usize, got: &[u8]| assert_same(&expected[offset % 512..offset % 512 + got.len()], got, offset);
+    read_in_chunks(&outlet, 1 << 20, &[65536], check);
+    assert_eq!(daemon.answer(&["control", "g", "reset"]), "ok");
+    daemon.wait_status("g", |device| device["sessions"] == 2 && device["state"] == "attached");
+    // More than can have waited since before the reset.
+    read_in_chunks(&outlet, 16 << 20, &[65536], check);
+}

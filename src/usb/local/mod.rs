@@ -10,7 +10,7 @@ mod sysfs_linux;
 
 pub use combined::{Combined, isochronous_interfaces};
 pub use hotplug_linux::{Hotplug, News};
-pub use presence::Presence;
+pub use presence::{Presence, UNPLUGGED};
 pub use sysfs_linux::{companions, driver, is_there, is_usable, node};
 
 use nusb::{DeviceInfo, MaybeFuture};

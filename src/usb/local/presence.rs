@@ -10,13 +10,13 @@ use super::Hotplug;
 pub struct Presence {
     node: PathBuf,
     hotplug: Hotplug,
-    lost: watch::Sender<bool>,
+    lost: watch::Sender<Option<&'static str>>,
 }
 
 impl Presence {
     /// Of the device with this node.
     pub fn new(node: PathBuf, hotplug: Hotplug) -> Self {
-        Self { node, hotplug, lost: watch::channel(false).0 }
+        Self { node, hotplug, lost: watch::channel(None).0 }
     }
 
     /// The node.
@@ -24,14 +24,14 @@ impl Presence {
         &self.node
     }
 
-    /// A transfer failed because the device has gone.
-    pub fn set_lost(&self) {
-        self.lost.send_if_modified(|lost| !std::mem::replace(lost, true));
+    /// It is of no more use, for this reason: a transfer failed because the device has gone, say.
+    pub fn set_lost(&self, reason: &'static str) {
+        self.lost.send_if_modified(|lost| lost.is_none() && lost.replace(reason).is_none());
     }
 
     /// Whether it has not gone yet.
     pub fn is_there(&self) -> bool {
-        !*self.lost.borrow() && self.node.exists()
+        self.lost.borrow().is_none() && self.node.exists()
     }
 
     /// Resolves when the device has gone, with the reason in words.
@@ -44,9 +44,12 @@ impl Presence {
             }
         };
         tokio::select! {
-            _ = lost.wait_for(|lost| *lost) => {}
-            () = node_gone => {}
+            lost = lost.wait_for(Option::is_some) => lost.ok().and_then(|reason| *reason).unwrap_or(UNPLUGGED),
+            () = node_gone => UNPLUGGED,
         }
-        "unplugged".to_owned()
+        .to_owned()
     }
 }
+
+/// The reason that people are given.
+pub const UNPLUGGED: &str = "unplugged";

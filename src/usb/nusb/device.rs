@@ -10,7 +10,7 @@ use ::nusb::{Device, ErrorKind, Interface};
 
 use super::pipe::{NusbPipe, SharedEndpoint, share, transfer_error};
 use crate::usb::descriptors::{Descriptors, Endpoint, TransferType};
-use crate::usb::local::{self, Hotplug, LocalDevice, Presence};
+use crate::usb::local::{self, Hotplug, LocalDevice, Presence, UNPLUGGED};
 use crate::usb::{BoxFuture, OpenError, Pipe, Setup, TransferError, UsbDevice, advice, permission_advice};
 
 /// Opens a device; no interface is claimed and nothing is sent to it.
@@ -119,7 +119,7 @@ impl NusbDevice {
     /// A device that has gone shows itself in whatever fails first.
     fn noticed(&self, error: TransferError) -> TransferError {
         if error == TransferError::Disconnected {
-            self.presence.set_lost();
+            self.presence.set_lost(UNPLUGGED);
         }
         error
     }
@@ -171,8 +171,9 @@ impl UsbDevice for NusbDevice {
     fn give_back(&self) -> BoxFuture<'_, ()> {
         let interfaces = std::mem::take(&mut self.held().interfaces);
         Box::pin(async move {
-            // Dropping them releases them, and a kernel driver that comes back may take its time.
-            let _ = tokio::task::spawn_blocking(move || drop(interfaces)).await;
+            // Dropping one releases it, and a kernel driver that comes back may take its time. The first interface of a
+            // function goes last: its driver wants the others free when it looks at it.
+            let _ = tokio::task::spawn_blocking(move || interfaces.into_iter().rev().for_each(drop)).await;
         })
     }
 
@@ -193,7 +194,12 @@ impl UsbDevice for NusbDevice {
     }
 
     fn reset(&self) -> BoxFuture<'_, Result<(), TransferError>> {
-        Box::pin(async { self.device.reset().await.map_err(|e| self.request_error(e)) })
+        Box::pin(async {
+            self.device.reset().await.map_err(|e| self.request_error(e))?;
+            // usbfs loses every claim at a reset, so the device has to be opened anew.
+            self.presence.set_lost("reset");
+            Ok(())
+        })
     }
 
     fn gone(&self) -> BoxFuture<'_, String> {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use ::nusb::transfer::{Buffer, BulkOrInterrupt, Completion, EndpointDirection};
 use ::nusb::{Endpoint, Error};
 
-use crate::usb::local::Presence;
+use crate::usb::local::{Presence, UNPLUGGED};
 use crate::usb::{BoxFuture, IsoPacket, Pipe, Transfer, TransferError};
 
 /// An endpoint of any type and direction. The device shares it with the pipe, only to clear its halt.
@@ -113,7 +113,7 @@ impl Pipe for NusbPipe {
                 let Some(shell) = self.shells.pop_front() else { return Poll::Pending };
                 let transfer = shell.fill(completion);
                 if transfer.status == Err(TransferError::Disconnected) {
-                    self.presence.set_lost();
+                    self.presence.set_lost(UNPLUGGED);
                 }
                 Poll::Ready(transfer)
             }
