@@ -14,9 +14,24 @@ pub fn permission_advice(vid: u16, pid: u16, node: &Path) -> String {
     advice(&me.install(vid, pid, group_id(SERVICE_GROUP)), &Node::of(node), &me)
 }
 
-/// The same for a serial port that is no USB device, such as `/dev/ttyS0`: no rule for a device helps there.
+/// The same for a serial port by its name, such as `/dev/ttyS0`, whatever is behind it. It has a group by itself; a rule
+/// adds the person at the seat.
 pub fn port_permission_advice(node: &Path) -> String {
-    advice("run usbpipe as its owner", &Node::of(node), &Me::current())
+    let plain = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric());
+    let install = match node.strip_prefix("/dev").ok().and_then(Path::to_str).filter(plain) {
+        Some(name) => format!("if you sit at this machine, {}", install(&format!("/dev/{name}"), name)),
+        None => "run usbpipe as its owner".to_owned(),
+    };
+    advice(&install, &Node::of(node), &Me::current())
+}
+
+/// A file of its own for each device, so that one does not replace another, and before `73-seat-late.rules`, where the
+/// access by seat is given.
+fn install(selector: &str, name: &str) -> String {
+    format!(
+        "install the rule: usbpipe udev {selector} | sudo tee /etc/udev/rules.d/61-usbpipe-{name}.rules && sudo udevadm \
+         control --reload && sudo udevadm trigger -s usb -s tty"
+    )
 }
 
 /// A device node as `stat` shows it.
@@ -98,19 +113,16 @@ impl Me {
         format!("join the group and log in again: sudo usermod -aG {group} {}", self.name)
     }
 
-    /// The commands that install the rules for a device, which give it to [`SERVICE_GROUP`]; udevd takes a rule for a
-    /// group that is there. A file of its own for each device, so that one does not replace another, and before
-    /// `73-seat-late.rules`, where the access by seat is given.
+    /// The commands that install the rules for a device, which give it to [`SERVICE_GROUP`], and let this user into that
+    /// group.
     fn install(&self, vid: u16, pid: u16, group: Option<Gid>) -> String {
-        let make = if group.is_none() { format!("sudo groupadd --system {SERVICE_GROUP}; ") } else { String::new() };
-        let member = group.is_some_and(|gid| self.groups.contains(&gid));
-        let join = format!("; then, unless you sit at this machine, {}", self.join(SERVICE_GROUP));
-        format!(
-            "install the rule: {make}usbpipe udev {vid:04x}:{pid:04x} | sudo tee \
-             /etc/udev/rules.d/61-usbpipe-{vid:04x}-{pid:04x}.rules && sudo udevadm control --reload && sudo udevadm \
-             trigger -s usb -s tty{}",
-            if member { "" } else { &join }
-        )
+        let rule = install(&format!("{vid:04x}:{pid:04x}"), &format!("{vid:04x}-{pid:04x}"));
+        if group.is_some_and(|gid| self.groups.contains(&gid)) {
+            return rule;
+        }
+        // udevd ignores a group that is not there when it reads the rule.
+        let make = if group.is_none() { "make its group: sudo groupadd --system usbpipe; " } else { "" };
+        format!("{make}{rule}; then, unless you sit at this machine, {}", self.join(SERVICE_GROUP))
     }
 }
 
@@ -195,15 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_no_usb_device_gets_no_rule() {
+    fn a_port_gets_a_rule_by_its_name_where_rules_can_name_it() {
         let text = port_permission_advice(Path::new("/dev/null"));
-        assert!(text.starts_with("/dev/null is for user root") && !text.contains("udev"), "{text}");
+        assert!(text.starts_with("/dev/null is for user root and group root"), "{text}");
+        assert!(text.contains("usbpipe udev /dev/null | sudo tee /etc/udev/rules.d/61-usbpipe-null.rules"), "{text}");
+        let text = port_permission_advice(Path::new("/dev/serial/by-id/x;y"));
+        assert!(text.ends_with("run usbpipe as its owner"), "{text}");
     }
 
     #[test]
     fn a_group_that_is_missing_is_made_before_the_rule_names_it() {
         let text = me(&[], &[]).install(0x2341, 0x43, None);
-        assert!(text.contains("rule: sudo groupadd --system usbpipe; usbpipe udev 2341:0043 |"), "{text}");
+        assert!(text.contains("sudo groupadd --system usbpipe; install the rule: usbpipe udev 2341:0043 |"), "{text}");
         assert!(text.ends_with("join the group and log in again: sudo usermod -aG usbpipe ada"), "{text}");
     }
 

@@ -218,8 +218,9 @@ fn who_may_not_open_a_port_is_told_what_to_do() {
         Daemon::start(command, &dir).wait_said("board: ")
     };
     let refused = told(None);
-    let expected = format!("no permission to open {}; it is open to the group dialout", port.display());
-    assert!(refused.contains(&expected) && refused.contains("usbpipe udev"), "{refused}");
+    let port = port.display();
+    let expected = format!("no permission to open {port}: {port} is for user root and group dialout (mode 0660); join");
+    assert!(refused.contains(&expected) && refused.contains(&format!("usbpipe udev {port} |")), "{refused}");
     let attached = told(Some(dialout()));
     assert!(attached.contains("attach"), "{attached}");
 }

@@ -22,8 +22,10 @@ fn the_commands_that_somebody_is_told_let_them_in() {
 
     let told = refused(&ada.ask(&["control", "1209:0004", READ]));
     assert!(told.contains(&format!("{} is for user root and group root", board.device.node().display())), "{told}");
-    let (rule, join) = told.split_once("install the rule: ").unwrap().1.split_once("; then, ").unwrap();
-    let join = join.split_once("log in again: ").unwrap().1;
+    let (make, rest) = told.split_once("make its group: ").unwrap().1.split_once("; install the rule: ").unwrap();
+    let (rule, rest) = rest.split_once("; then, ").unwrap();
+    let join = rest.split_once("log in again: ").unwrap().1;
+    guest.type_as_root(make);
     guest.type_as_root(rule);
     let _rules = guest.rules_found("61-usbpipe-1209-0004.rules");
     guest.type_as_root(join);

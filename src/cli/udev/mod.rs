@@ -9,6 +9,7 @@ use super::args::UdevArgs;
 use super::status::print_line;
 use super::{Failure, Outcome};
 use crate::config::{self, Config, DeviceConfig, Match};
+use crate::name;
 use crate::selector::Selector;
 use rules::Grant;
 
@@ -68,6 +69,10 @@ fn file_name(selectors: &[Selector]) -> String {
     match selectors {
         [Selector::Id { vid, pid, serial: None }] => format!("61-usbpipe-{vid:04x}-{pid:04x}.rules"),
         [Selector::Port(port)] => format!("61-usbpipe-port-{port}.rules"),
+        [Selector::Tty(path)] => match path.file_name() {
+            Some(port) => format!("61-usbpipe-{}.rules", name::sanitize(&port.to_string_lossy())),
+            None => FILE.to_owned(),
+        },
         _ => FILE.to_owned(),
     }
 }

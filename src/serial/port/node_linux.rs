@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -16,9 +16,8 @@ use nix::sys::termios::{
     ControlFlags, FlushArg, InputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcflush, tcgetattr,
     tcsetattr,
 };
-use nix::unistd::{Gid, Group};
 
-use crate::usb::OpenError;
+use crate::usb::{OpenError, port_permission_advice};
 
 use super::holders_linux::holders;
 use super::{ioctl_linux, list};
@@ -131,18 +130,12 @@ fn has_others(path: &Path) -> bool {
 }
 
 fn denied(path: &Path) -> OpenError {
-    OpenError::Denied(format!("no permission to open {}; {}", path.display(), permission_advice(path)))
+    OpenError::Denied(format!("no permission to open {}: {}", path.display(), permission_advice(path)))
 }
 
 /// What somebody can do who may not open the port at `path`.
 pub fn permission_advice(path: &Path) -> String {
-    let owner = fs::metadata(path).ok().map(|node| Gid::from_raw(node.gid()));
-    let group = owner.and_then(|gid| Group::from_gid(gid).ok().flatten()).map(|group| group.name);
-    let join = match group.filter(|name| name != "root") {
-        Some(name) => format!("it is open to the group {name}: `sudo usermod -aG {name} $USER` and log in again, or "),
-        None => String::new(),
-    };
-    format!("{join}install the rules that `usbpipe udev {}` prints", path.display())
+    port_permission_advice(path)
 }
 
 fn missing(path: &Path, why: &io::Error) -> OpenError {
