@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! unplug DEVICE MS    stall DEVICE EP    delay DEVICE EP MS    short DEVICE EP BYTES    cut DEVICE MS
-//! lie DEVICE length|seqnum|silence|garbage
+//! babble DEVICE EP COUNT    lie DEVICE length|seqnum|silence|garbage
 //! ```
 
 use std::fmt;
@@ -31,6 +31,8 @@ pub enum Fault {
     Delay(u8, Duration),
     /// IN transfers on the endpoint end after so many bytes; 0 ends it.
     Short(u8, u32),
+    /// So many IN transfers on the endpoint end as if the device had sent more than was asked for; 0 ends it.
+    Babble(u8, u32),
     /// The TCP link is dropped and imports are refused for this time; the device keeps its power.
     Cut(Duration),
     /// A reply breaks the protocol.
@@ -79,6 +81,7 @@ impl FromStr for Command {
             ["stall", device, endpoint] => (device, Fault::Stall(parse_endpoint(endpoint)?)),
             ["delay", device, endpoint, ms] => (device, Fault::Delay(parse_endpoint(endpoint)?, millis(ms)?)),
             ["short", device, endpoint, bytes] => (device, Fault::Short(parse_endpoint(endpoint)?, number(bytes)?)),
+            ["babble", device, endpoint, count] => (device, Fault::Babble(parse_endpoint(endpoint)?, number(count)?)),
             ["cut", device, ms] => (device, Fault::Cut(millis(ms)?)),
             ["lie", device, kind] => (device, Fault::Lie(kind.parse()?)),
             _ => return Err(usage(words.first().unwrap_or(&""))),
@@ -95,6 +98,7 @@ impl fmt::Display for Command {
             Fault::Stall(endpoint) => write!(f, "stall {device} {endpoint:#04x}"),
             Fault::Delay(endpoint, time) => write!(f, "delay {device} {endpoint:#04x} {}", time.as_millis()),
             Fault::Short(endpoint, bytes) => write!(f, "short {device} {endpoint:#04x} {bytes}"),
+            Fault::Babble(endpoint, count) => write!(f, "babble {device} {endpoint:#04x} {count}"),
             Fault::Cut(time) => write!(f, "cut {device} {}", time.as_millis()),
             Fault::Lie(lie) => write!(f, "lie {device} {}", lie.name()),
         }
@@ -126,7 +130,7 @@ impl fmt::Display for FaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(word) => {
-                write!(f, "unknown command {word:?}; there are unplug, stall, delay, short, cut, lie")
+                write!(f, "unknown command {word:?}; there are unplug, stall, delay, short, babble, cut, lie")
             }
             Self::Usage(usage) => write!(f, "usage: {usage}"),
             Self::Number(word) => write!(f, "{word:?} is not a number below 2^32"),
@@ -152,11 +156,12 @@ fn parse_endpoint(word: &str) -> Result<u8, FaultError> {
     parsed.map_err(|_| FaultError::Endpoint(word.to_owned()))
 }
 
-const USAGE: [&str; 6] = [
+const USAGE: [&str; 7] = [
     "unplug DEVICE MS",
     "stall DEVICE EP",
     "delay DEVICE EP MS",
     "short DEVICE EP BYTES",
+    "babble DEVICE EP COUNT",
     "cut DEVICE MS",
     "lie DEVICE length|seqnum|silence|garbage",
 ];
@@ -173,6 +178,7 @@ mod tests {
             any::<u8>().prop_map(Fault::Stall),
             (any::<u8>(), time.clone()).prop_map(|(endpoint, time)| Fault::Delay(endpoint, time)),
             (any::<u8>(), any::<u32>()).prop_map(|(endpoint, bytes)| Fault::Short(endpoint, bytes)),
+            (any::<u8>(), any::<u32>()).prop_map(|(endpoint, count)| Fault::Babble(endpoint, count)),
             time.prop_map(Fault::Cut),
             prop::sample::select(&Lie::ALL[..]).prop_map(Fault::Lie),
         ]

@@ -179,4 +179,5 @@ Devices:
 
 Faults (--fault and the control socket; each answered with ok or error):
   unplug DEVICE MS        stall DEVICE EP         delay DEVICE EP MS
-  short DEVICE EP BYTES   cut DEVICE MS           lie DEVICE length|seqnum|silence|garbage";
+  short DEVICE EP BYTES   babble DEVICE EP COUNT  cut DEVICE MS
+  lie DEVICE length|seqnum|silence|garbage";

@@ -102,6 +102,19 @@ fn delayed_data_survive_an_unlink() {
 }
 
 #[test]
+fn transfers_that_babble_fail_as_often_as_ordered_and_lose_nothing() {
+    let lab = Lab::new(&[DeviceKind::Zero]);
+    let mut zero = lab.import("1-3");
+    zero.write(0x02, b"kept");
+    lab.fault("babble zero 0x82 2");
+    for _ in 0..2 {
+        let reply = zero.read(0x82, 512);
+        assert_eq!((reply.status, reply.data.len()), (status::EOVERFLOW, 0));
+    }
+    assert_eq!(zero.read(0x82, 512).data, b"kept");
+}
+
+#[test]
 fn short_transfers_lose_nothing() {
     let lab = Lab::new(&[DeviceKind::Zero, DeviceKind::Echo]);
     let mut zero = lab.import("1-3");
@@ -172,6 +185,7 @@ fn wrong_orders_are_answered_with_what_there_is() {
     assert_eq!(lab.order("stall zero 0x85"), "error no endpoint 0x85; there are 0x00, 0x81, 0x01, 0x82, 0x02");
     assert!(lab.order("lie zero often").starts_with("error unknown lie"));
     assert!(lab.order("short zero 0x01 5").starts_with("error"));
+    assert!(lab.order("babble zero 0x01 5").starts_with("error"));
     assert!(lab.order("\u{1f600}").starts_with("error unknown command"));
     let _client = lab.import("1-3");
     assert!(lab.order("stall zero 0x85").starts_with("error no endpoint"), "also while it is imported");

@@ -18,6 +18,8 @@ pub(super) struct Attached {
     pub(super) clock: FrameClock,
     /// The fault `short`: the most bytes of an IN transfer, by endpoint index; 0 is no limit.
     pub(super) short: [u32; 32],
+    /// The fault `babble`: IN transfers still to end so, by endpoint index.
+    pub(super) babbles: [u32; 32],
     /// The fault `stall` on endpoint 0: requests still to be refused.
     pub(super) refusals: u32,
     settings: [u8; 256],
@@ -43,6 +45,7 @@ impl Attached {
             info,
             clock: FrameClock::new(now),
             short: [0; 32],
+            babbles: [0; 32],
             refusals: 0,
             settings: [0; 256],
             rearranged: false,
@@ -111,6 +114,10 @@ impl Attached {
             return Step::done(Completion::taken(urb.taken, status::EPIPE));
         }
         if urb.direction == Direction::In {
+            if self.babbles[index] > 0 {
+                self.babbles[index] -= 1;
+                return Step::done(Completion::status(status::EOVERFLOW));
+            }
             let max = self.limit(index, urb.length);
             return match self.function.read(endpoint.address, max, now) {
                 InStep::Done(payload) => Step::done(Completion::payload(payload)),

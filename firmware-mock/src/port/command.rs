@@ -35,6 +35,13 @@ impl Port {
                 }
                 self.device.short[index] = bytes;
             }
+            Fault::Babble(endpoint, count) => {
+                let index = self.find(endpoint)?;
+                if index == 0 || endpoint & 0x80 == 0 {
+                    return Err(format!("{endpoint:#04x} is no IN endpoint with transfers that could be too long"));
+                }
+                self.device.babbles[index] = count;
+            }
             Fault::Lie(lie) => match out {
                 Some(out) => out.lie(lie),
                 None => self.lies.push(lie),
