@@ -19,6 +19,8 @@ use crate::usb::{Pipe, Transfer, TransferError, drain};
 pub struct BulkIn {
     endpoint: u8,
     framing: Framing,
+    /// As wanted, and as there is memory for.
+    wanted: Sizes,
     sizes: Sizes,
     counters: Arc<Counters>,
     /// Completed and not yet written, oldest first.
@@ -36,6 +38,7 @@ impl BulkIn {
         Self {
             endpoint,
             framing,
+            wanted: sizes,
             sizes,
             counters,
             done: VecDeque::with_capacity(sizes.queue),
@@ -56,6 +59,25 @@ impl BulkIn {
         self.frame.finish();
         self.frame.release();
         self.done.drain(..).map(|t| t.actual).sum()
+    }
+
+    /// Wants less memory in flight from the next run on: half as many transfers, and where a record is no transfer,
+    /// then half as long ones. False when it cannot be less.
+    pub fn lower(&mut self) -> bool {
+        let Sizes { transfer, max_packet, queue } = self.sizes;
+        if queue > 1 {
+            self.sizes.queue = queue / 2;
+        } else if transfer > max_packet && self.framing == Framing::Stream {
+            self.sizes.transfer = (transfer / 2).next_multiple_of(max_packet);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Wants what it was made for again.
+    pub fn restore(&mut self) {
+        self.sizes = self.wanted;
     }
 
     /// Pumps until an end stops or `stop` resolves. All transfers are back when it returns.
@@ -111,7 +133,8 @@ impl BulkIn {
                 break;
             }
             while let Some(mut transfer) = self.spare.pop() {
-                transfer.length = self.sizes.transfer;
+                // What was completed before `restore` may be smaller.
+                transfer.length = self.sizes.transfer.min(transfer.buffer.len());
                 pipe.submit(transfer);
             }
         }
@@ -205,6 +228,25 @@ mod tests {
             pump(framing).run(&mut pipe, &mut sink, forever().as_mut()).await;
             assert_eq!(sink.bytes, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn with_less_memory_transfers_are_fewer_then_smaller_and_lose_nothing() {
+        let mut pump = pump(Framing::Stream);
+        pump.wanted.transfer = 256;
+        pump.restore();
+        let mut steps = Vec::new();
+        while pump.lower() {
+            steps.push((pump.sizes.queue, pump.sizes.transfer));
+        }
+        assert_eq!(steps, [(2, 256), (1, 256), (1, 128), (1, 64)]);
+        let mut pipe = FakePipe::sending([b"one".to_vec(), b"two".to_vec()]);
+        let mut closing = FakeSink { closes_after: Some(4), ..FakeSink::default() };
+        pump.run(&mut pipe, &mut closing, forever().as_mut()).await;
+        pump.restore();
+        let mut sink = FakeSink::default();
+        pump.run(&mut pipe, &mut sink, forever().as_mut()).await;
+        assert_eq!([closing.bytes, sink.bytes].concat(), b"onetwo");
     }
 
     #[tokio::test]

@@ -26,6 +26,8 @@ use crate::usb::{Pipe, Transfer, TransferError, drain};
 
 /// The pump of one OUT endpoint; what the device did not take waits in it for the next run.
 pub struct BulkOut {
+    /// Transfers in flight as wanted; `sizes` has what there is memory for.
+    wanted_queue: usize,
     sizes: Sizes,
     /// Whether a message is closed by a ZLP when its length is a multiple of wMaxPacketSize.
     zlp: bool,
@@ -77,6 +79,7 @@ impl BulkOut {
     /// A pump with these sizes, for a device that has been opened or will be.
     pub fn new(framing: Framing, sizes: Sizes, zlp: bool, flush: Duration, counters: Arc<Counters>) -> Self {
         Self {
+            wanted_queue: sizes.queue,
             sizes,
             zlp: zlp && framing != Framing::Stream,
             flush,
@@ -101,6 +104,18 @@ impl BulkOut {
         let n = self.resend.drain(..).map(|t| t.length).sum();
         add(&self.counters.lost_bytes, n);
         n
+    }
+
+    /// Wants half as many transfers in flight from the next run on; false when it is one already.
+    pub fn lower(&mut self) -> bool {
+        let queue = self.sizes.queue;
+        self.sizes.queue = (queue / 2).max(1);
+        self.sizes.queue < queue
+    }
+
+    /// Wants what it was made for again.
+    pub fn restore(&mut self) {
+        self.sizes.queue = self.wanted_queue;
     }
 
     /// Pumps until an end stops, or until what was written has been flushed after `stop` resolved. All transfers are

@@ -88,5 +88,6 @@ fn pipe_line(pipe: &PipeStatus) -> String {
         ("bad_messages", c.bad_messages),
     ];
     words.extend(rare.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")));
+    words.extend(pipe.problem.as_ref().map(|problem| format!("({problem})")));
     words.join(" ")
 }

@@ -1,6 +1,6 @@
 //! Takes the interfaces of a session from the kernel, and says who has those that cannot be had.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::journal::Journal;
@@ -19,26 +19,33 @@ pub(super) struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Claims each of `interfaces`, those that drivers need beside them too, and returns those that somebody else has; the bridge goes on without them.
+    /// Claims each of `interfaces`, and those that drivers need beside them. Returns those that somebody else has, with
+    /// what to do about it; the bridge goes on without them.
     ///
     /// # Errors
     /// The first refusal when nothing is left, and any that is not for the interface alone.
-    pub(super) async fn all(&self, interfaces: BTreeSet<u8>) -> Result<BTreeSet<u8>, OpenError> {
-        let mut refused = BTreeSet::new();
+    pub(super) async fn all(&self, interfaces: BTreeSet<u8>) -> Result<BTreeMap<u8, String>, OpenError> {
+        let mut refused = BTreeMap::new();
         let wanted = interfaces.len();
         let companions = self.companions(&interfaces);
         for interface in interfaces {
             match self.one(interface).await {
                 Ok(()) => {}
-                Err(OpenError::Busy(text)) if refused.len() + 1 < wanted => {
-                    self.shared.tell("error", text);
-                    refused.insert(interface);
-                }
+                Err(OpenError::Busy(text)) => drop(refused.insert(interface, text)),
                 Err(error) => {
                     self.give_back().await;
                     return Err(error);
                 }
             }
+        }
+        if refused.len() == wanted
+            && let Some((_, text)) = refused.pop_first()
+        {
+            self.give_back().await;
+            return Err(OpenError::Busy(text));
+        }
+        for text in refused.values() {
+            self.shared.tell("error", format!("{text}; everything else of the device is bridged meanwhile"));
         }
         for companion in companions {
             if let Err(e) = self.one(companion).await {
@@ -67,7 +74,17 @@ impl Claim<'_> {
         companions.filter(|companion| !interfaces.contains(companion)).collect()
     }
 
-    async fn one(&self, interface: u8) -> Result<(), OpenError> {
+    /// Whether a kernel driver has the interface, so that waiting for somebody to end is no use.
+    pub(super) fn has_driver(&self, interface: u8) -> bool {
+        let configuration = self.device.descriptors().configuration_value;
+        local::driver(self.place, configuration, interface).is_some_and(|driver| driver != "usbfs")
+    }
+
+    /// Claims one interface.
+    ///
+    /// # Errors
+    /// Those of [`UsbDevice::claim`].
+    pub(super) async fn one(&self, interface: u8) -> Result<(), OpenError> {
         let configuration = self.device.descriptors().configuration_value;
         if self.detach
             && let Some(driver) = local::driver(self.place, configuration, interface)

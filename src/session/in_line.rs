@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::libc::ENOMEM;
+
 use super::backoff::Backoff;
-use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, stopped};
+use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt, stopped};
 use super::plan;
 use crate::bridge::{self, BulkIn, Counters, Discard, IsoIn, Verdict};
 use crate::config::{Framing, Idle, OnOpen, PipeConfig, StallPolicy};
@@ -94,8 +96,9 @@ impl InLine {
     async fn serve(&mut self, attachment: &Attachment) {
         let mut pipe = match attachment.device.open_pipe(&attachment.endpoint) {
             Ok(pipe) => pipe,
-            Err(e) => return self.context.tell("error", e.to_string()),
+            Err(e) => return self.context.tell_refused(attachment, &e).await,
         };
+        self.context.problem.clear();
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut open = false;
@@ -128,12 +131,15 @@ impl InLine {
                 Verdict::Stopped | Verdict::Device(TransferError::Disconnected) => return,
                 Verdict::Closed => {}
                 Verdict::Device(TransferError::Stall) => self.halted(attachment, backoff.step()).await,
+                Verdict::Device(TransferError::Io(ENOMEM)) if self.pump.as_mut().is_some_and(Pump::lower) => {
+                    self.context.tell_shortage(attachment);
+                }
                 Verdict::Device(e) => {
-                    self.context.tell_failure(e);
+                    self.context.tell_failure(attachment, e);
                     self.context.pause(attachment, backoff.step()).await;
                 }
                 Verdict::Outlet(e) => {
-                    self.context.tell("error", format!("writing to {} failed: {e}", self.fifo.path().display()));
+                    self.context.tell_outlet_failure(format!("writing to {} failed: {e}", self.fifo.path().display()));
                     self.context.pause(attachment, backoff.step()).await;
                 }
             }
@@ -167,10 +173,19 @@ impl InLine {
     /// The last reader has gone, while the pump ran or in a pause.
     fn closed(&mut self) {
         self.context.counters.set_open(false);
+        self.restore();
         self.context.tell("close", "no program reads");
         if self.forgets() {
             discard(&mut self.pump, &mut self.fifo, &self.context.counters);
         }
+    }
+
+    /// The next program gets transfers as configured, if the kernel has memory for them then.
+    fn restore(&mut self) {
+        if let Some(Pump::Bulk(pump)) = &mut self.pump {
+            pump.restore();
+        }
+        self.context.problem.clear();
     }
 
     /// Whether what the last reader leaves is of no use to the next one.
@@ -180,9 +195,8 @@ impl InLine {
 
     async fn halted(&mut self, attachment: &Attachment, pause: Duration) {
         self.context.counters.add_stall();
-        let address = attachment.endpoint.address;
         if self.config.stall == StallPolicy::Stop {
-            self.context.tell("stall", format!("endpoint {address:#04x} is halted; open the outlet again to go on"));
+            self.context.tell("stall", format!("{}; open the outlet again to go on", halt(attachment)));
             self.deliver_rest().await;
             self.end_outlet();
             if let Err(e) = self.fifo.begin().await {
@@ -194,7 +208,8 @@ impl InLine {
                 () = over => return,
             }
         } else {
-            self.context.tell("stall", format!("endpoint {address:#04x} is halted; cleared, going on"));
+            let text = "the halt is cleared and the bridge goes on; write stall = \"stop\" to end the outlet instead";
+            self.context.tell("stall", format!("{}; {text}", halt(attachment)));
             self.context.pause(attachment, pause).await;
         }
         self.context.clear_halt(attachment).await;
@@ -227,6 +242,14 @@ impl Pump {
         match self {
             Self::Bulk(pump) => pump.run(pipe, sink, stop).await,
             Self::Iso(pump) => pump.run(pipe, sink, stop).await,
+        }
+    }
+
+    /// Makes do with less memory in flight; false when that cannot be.
+    fn lower(&mut self) -> bool {
+        match self {
+            Self::Bulk(pump) => pump.lower(),
+            Self::Iso(_) => false,
         }
     }
 

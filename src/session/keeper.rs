@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_seqpacket::UnixSeqpacketListener;
 
 use super::arrivals::Arrivals;
@@ -14,19 +16,19 @@ use super::backoff::Backoff;
 use super::claim::Claim;
 use super::in_line::InLine;
 use super::journal::Journal;
-use super::line::{Attachment, Context, Phase, Stop, stopped};
+use super::late::Late;
+use super::line::{Attachment, Context, NEWS_DELAY, Phase, Stop, stopped};
 use super::locate::{Found, Own};
 use super::out_line::OutLine;
 use super::serial::SerialPort;
 use super::shared::{Shared, outlet_name};
 use super::{DeviceStatus, Events, device_json, doors, locate, plan};
-use crate::bridge::Counters;
 use crate::config::{DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug};
 use crate::outlet::{self, Access, Dir, DirError, InFifo, OutFifo, Watcher};
 use crate::request::{Answer, control};
 use crate::serial::Function;
 use crate::usb::descriptors::{Descriptors, Endpoint};
-use crate::usb::{OpenError, UsbDevice};
+use crate::usb::{OpenError, TransferError, UsbDevice};
 
 /// What all keepers of a daemon share.
 #[derive(Clone)]
@@ -78,6 +80,13 @@ struct Bridged {
     interface: u8,
     setting: u8,
     endpoint: Endpoint,
+}
+
+/// What the lines of a session get.
+struct Attach {
+    device: Arc<dyn UsbDevice>,
+    phases: watch::Receiver<Phase>,
+    in_use: mpsc::Sender<()>,
 }
 
 impl Keeper {
@@ -165,7 +174,7 @@ impl Keeper {
         let Found { device, backend, place, taken: _taken } = found;
         let descriptors = device.descriptors().clone();
         let function = plan::serial_function(&self.config, &descriptors);
-        let mut bridged = self.prepare(&descriptors, function.as_ref());
+        let bridged = self.prepare(&descriptors, function.as_ref());
         let mut stop = self.stop.clone();
         let (shared, journal) = (self.shared.clone(), self.surroundings.journal.clone());
         let detach = self.config.detach;
@@ -175,12 +184,25 @@ impl Keeper {
             // A device that does not answer holds up nobody's end.
             () = stopped(&mut stop) => return Ok(()),
         };
-        bridged.retain(|b| !refused.contains(&b.interface));
-        let function = function.filter(|f| !refused.contains(&f.control_interface));
-        let chosen = bridged.iter().map(|b| (b.interface, b.setting));
-        let settings = plan::alt_settings(chosen, &descriptors);
+        let (missing, bridged): (Vec<_>, Vec<_>) =
+            bridged.into_iter().partition(|b| refused.contains_key(&b.interface));
+        for b in &missing {
+            self.shared.set_problem(&b.outlet, &refused[&b.interface]);
+        }
+        let (late_function, function) = match function {
+            Some(f) if refused.contains_key(&f.control_interface) => (Some(f), None),
+            other => (None, other),
+        };
         tokio::select! {
-            () = self.select(&device, settings) => {}
+            selected = self.select(&device, &bridged) => {
+                if selected == Err(TransferError::Disconnected) {
+                    let d = &descriptors;
+                    let text = format!("{:04x}:{:04x} at {place} went while it was being opened", d.vendor_id, d.product_id);
+                    claim.give_back().await;
+                    // Not as "not found": it may still be there, and then there is no news to wait for.
+                    return Err(OpenError::Unreachable(text, Errno::ENODEV.into()));
+                }
+            }
             () = stopped(&mut stop) => return Ok(()),
         }
         self.shared.attached(device.clone(), backend, place.clone());
@@ -192,25 +214,22 @@ impl Keeper {
         }
         let (phase, phases) = watch::channel(Phase::Attached);
         let (in_use, mut in_use_ended) = mpsc::channel(1);
-        for Bridged { outlet, endpoint, .. } in bridged {
-            self.shared.set_endpoint(&outlet, endpoint);
-            let Some(slot) = self.lines.iter().find(|l| l.outlet == outlet) else { continue };
-            let attachment =
-                Attachment { device: device.clone(), endpoint, phase: phases.clone(), _in_use: in_use.clone() };
-            slot.attachments.send_replace(Some(attachment));
-        }
-        drop(in_use);
+        let attach = Attach { device: device.clone(), phases, in_use };
+        self.attach(bridged, &attach);
         self.write_json();
         let d = &descriptors;
         let product = d.product.as_deref().unwrap_or("no product string");
         self.shared.tell("attach", format!("{:04x}:{:04x} {product:?}, {} speed", d.vendor_id, d.product_id, d.speed));
 
         let mut released = self.shared.released.subscribe();
+        let refused = refused.into_keys().collect();
         let ended = tokio::select! {
+            () = self.catch_up(&claim, refused, missing, late_function, &attach) => None,
             reason = device.gone() => Some((Phase::Gone, reason)),
             _ = released.wait_for(|released| *released) => Some((Phase::Released, "released".to_owned())),
-            () = stopped(&mut self.stop) => None,
+            () = stopped(&mut stop) => None,
         };
+        drop(attach);
         match ended {
             Some((how, reason)) => {
                 phase.send_replace(how);
@@ -218,6 +237,7 @@ impl Keeper {
                     line.attachments.send_replace(None);
                 }
                 self.shared.detached(reason.clone());
+                self.shared.clear_problems();
                 if let Some(serial) = self.shared.serial() {
                     serial.detach().await;
                 }
@@ -235,13 +255,60 @@ impl Keeper {
         Ok(())
     }
 
-    async fn select(&self, device: &Arc<dyn UsbDevice>, settings: Vec<(u8, u8)>) {
-        for (interface, setting) in settings {
-            if let Err(e) = device.set_alt_setting(interface, setting).await {
-                let text = format!("selecting alternate setting {setting} of interface {interface} failed: {e}");
-                self.shared.tell("error", text);
+    /// Gives its pipe to each line.
+    fn attach(&self, bridged: Vec<Bridged>, attach: &Attach) {
+        for Bridged { outlet, endpoint, .. } in bridged {
+            self.shared.set_endpoint(&outlet, endpoint);
+            let Some(slot) = self.lines.iter().find(|l| l.outlet == outlet) else { continue };
+            let Attach { device, phases, in_use } = attach;
+            let attachment =
+                Attachment { device: device.clone(), endpoint, phase: phases.clone(), _in_use: in_use.clone() };
+            slot.attachments.send_replace(Some(attachment));
+        }
+    }
+
+    /// Bridges what is `missing`, and the serial function, as soon as others let go of the `refused` interfaces. Ends
+    /// only by being dropped.
+    async fn catch_up(
+        &self,
+        claim: &Claim<'_>,
+        refused: BTreeSet<u8>,
+        mut missing: Vec<Bridged>,
+        mut function: Option<Function>,
+        attach: &Attach,
+    ) {
+        let mut late = Late::new(refused);
+        loop {
+            let interface = late.next(claim, &self.surroundings.own.hotplug).await;
+            let (free, rest) = missing.into_iter().partition(|b| b.interface == interface);
+            missing = rest;
+            // A device that has gone says so by itself.
+            let _ = self.select(&attach.device, &free).await;
+            if let Some(function) = function.take_if(|f| f.control_interface == interface)
+                && let Some(serial) = self.shared.serial()
+            {
+                serial.attach(attach.device.clone(), function).await;
+            }
+            self.attach(free, attach);
+            self.shared.tell("attach", format!("interface {interface} is free and bridged now"));
+        }
+    }
+
+    /// Selects the settings that are about to be bridged. One that is refused is told; fails when the device has gone.
+    async fn select(&self, device: &Arc<dyn UsbDevice>, bridged: &[Bridged]) -> Result<(), TransferError> {
+        let chosen = bridged.iter().map(|b| (b.interface, b.setting));
+        for (interface, setting) in plan::alt_settings(chosen, device.descriptors()) {
+            match device.set_alt_setting(interface, setting).await {
+                Ok(()) => {}
+                Err(TransferError::Disconnected) => return Err(TransferError::Disconnected),
+                Err(_) if timeout(NEWS_DELAY, device.gone()).await.is_ok() => return Err(TransferError::Disconnected),
+                Err(e) => {
+                    let text = format!("selecting alternate setting {setting} of interface {interface} failed: {e}");
+                    self.shared.tell("error", text);
+                }
             }
         }
+        Ok(())
     }
 
     /// Makes the outlets that are missing and says which endpoints can be bridged.
@@ -295,17 +362,18 @@ impl Keeper {
         let access = access(&config.access.or(&self.config.access));
         let path = self.dir.fifo(outlet, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, &access)?;
         self.entries.push(outlet.to_owned());
-        let counters = Arc::new(Counters::default());
         let (attachments, receiver) = watch::channel(None);
         let context = Context {
             device: self.config.name.clone(),
             outlet: outlet.to_owned(),
             events: self.surroundings.events.clone(),
-            counters: counters.clone(),
+            counters: Arc::default(),
+            problem: Arc::default(),
             eof: self.config.unplug == Unplug::Eof,
             attachments: receiver,
             stop: self.stop.clone(),
         };
+        self.shared.add_pipe(&context, config.endpoint, path.clone());
         let cannot = |e| DirError::from_io(&path, "cannot open", e);
         let watcher = &self.surroundings.watcher;
         if is_in {
@@ -316,7 +384,6 @@ impl Keeper {
             let fifo = OutFifo::new(path.clone(), watcher).map_err(cannot)?;
             self.tasks.spawn(OutLine::new(context, config.clone(), fifo).run());
         }
-        self.shared.add_pipe(outlet, config.endpoint, path, counters);
         self.lines.push(LineSlot { outlet: outlet.to_owned(), attachments });
         Ok(())
     }

@@ -2,14 +2,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::libc::ENOMEM;
 use tokio::sync::{mpsc, watch};
 
 use super::Events;
+use super::problem::Problem;
 use crate::bridge::Counters;
 use crate::usb::descriptors::Endpoint;
-use crate::usb::{TransferError, UsbDevice};
+use crate::usb::{OpenError, TransferError, UsbDevice, advice};
 
 /// Becomes true when everything shall end in order.
 pub type Stop = watch::Receiver<bool>;
@@ -49,6 +51,12 @@ impl Attachment {
         }
     }
 
+    /// Which endpoint of which device this is.
+    pub(super) fn describe(&self) -> String {
+        let (Endpoint { address, .. }, d) = (self.endpoint, self.device.descriptors());
+        format!("endpoint {address:#04x} of {:04x}:{:04x}", d.vendor_id, d.product_id)
+    }
+
     /// Whether outlets of `unplug = "eof"` end now.
     pub(super) fn is_gone(&self) -> bool {
         *self.phase.borrow() != Phase::Released
@@ -63,6 +71,7 @@ pub(super) struct Context {
     pub(super) outlet: String,
     pub(super) events: Events,
     pub(super) counters: Arc<Counters>,
+    pub(super) problem: Arc<Problem>,
     /// `unplug = "eof"`.
     pub(super) eof: bool,
     /// The attachment of the moment. A line that is late simply misses the sessions in between.
@@ -110,10 +119,38 @@ impl Context {
         let _ = tokio::time::timeout(time, self.stop_or_over(attachment)).await;
     }
 
-    /// Says that a transfer failed, and why that matters.
-    pub(super) fn tell_failure(&self, error: TransferError) {
+    /// Counts a transfer that failed, and says why and what helps, unless that was said already.
+    pub(super) fn tell_failure(&self, attachment: &Attachment, error: TransferError) {
         self.counters.add_error();
-        self.tell("error", format!("{error}; the bridge goes on"));
+        let text = failure(attachment, error);
+        if self.problem.failed(&text, self.counters.transfers(), Instant::now()) {
+            self.tell("error", format!("{text}; trying again"));
+        }
+    }
+
+    /// Says that transfers are fewer or smaller than configured, because the kernel lends no more memory.
+    pub(super) fn tell_shortage(&self, attachment: &Attachment) {
+        let text = failure(attachment, TransferError::Io(ENOMEM));
+        if self.problem.limits(&text, Instant::now()) {
+            self.tell("warning", format!("{text}; trying with fewer or smaller transfers"));
+        }
+    }
+
+    /// The device's end cannot be opened in this session. Of a device that has gone, the session's end tells.
+    pub(super) async fn tell_refused(&self, attachment: &Attachment, error: &OpenError) {
+        if tokio::time::timeout(NEWS_DELAY, self.stop_or_over(attachment)).await.is_ok() {
+            return;
+        }
+        let text = format!("{} cannot be used: {error}", attachment.describe());
+        self.problem.limits(&text, Instant::now());
+        self.tell("error", text);
+    }
+
+    /// The outlet itself failed.
+    pub(super) fn tell_outlet_failure(&self, text: String) {
+        if self.problem.failed(&text, self.counters.transfers(), Instant::now()) {
+            self.tell("error", format!("{text}; trying again"));
+        }
     }
 
     /// Counts a halt, says so and ends it on the device.
@@ -126,6 +163,21 @@ impl Context {
     }
 }
 
+/// What was being done to which endpoint, why it failed, and what may help.
+fn failure(attachment: &Attachment, error: TransferError) -> String {
+    let doing = if attachment.endpoint.is_in() { "reading from" } else { "writing to" };
+    let advice = advice::transfer_failed(error).map_or_else(String::new, |advice| format!("; {advice}"));
+    format!("{doing} {} failed: {error}{advice}", attachment.describe())
+}
+
+/// That the endpoint is halted, and what that means: USB 2.0, 8.4.5.
+pub(super) fn halt(attachment: &Attachment) -> String {
+    let what = if attachment.endpoint.is_in() { "sends nothing" } else { "refuses what is written to it" };
+    format!("{} is halted: the device {what} until that is cleared", attachment.describe())
+}
+
+/// While a device is pulled out, requests fail before there is news of it: how much later the news may come.
+pub(super) const NEWS_DELAY: Duration = Duration::from_millis(500);
 /// The first and the longest pause after a failed transfer, or after halts that follow one another without a byte.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -6,9 +6,11 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use nix::libc::ENOMEM;
+
 use super::backoff::Backoff;
 use super::in_line::framing;
-use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE};
+use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt};
 use super::plan;
 use crate::bridge::{BulkOut, IsoOut, IsoOutSettings, Verdict};
 use crate::config::{PipeConfig, StallPolicy, Underrun};
@@ -76,8 +78,9 @@ impl OutLine {
     async fn serve(&mut self, attachment: &Attachment) {
         let mut pipe = match attachment.device.open_pipe(&attachment.endpoint) {
             Ok(pipe) => pipe,
-            Err(e) => return self.context.tell("error", e.to_string()),
+            Err(e) => return self.context.tell_refused(attachment, &e).await,
         };
+        self.context.problem.clear();
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut open = false;
@@ -115,12 +118,15 @@ impl OutLine {
                         return;
                     }
                 }
+                Verdict::Device(TransferError::Io(ENOMEM)) if self.pump.as_mut().is_some_and(Pump::lower) => {
+                    self.context.tell_shortage(attachment);
+                }
                 Verdict::Device(e) => {
-                    self.context.tell_failure(e);
+                    self.context.tell_failure(attachment, e);
                     self.context.pause(attachment, backoff.step()).await;
                 }
                 Verdict::Outlet(e) => {
-                    self.context.tell("error", format!("reading {} failed: {e}", self.fifo.path().display()));
+                    self.context.tell_outlet_failure(format!("reading {} failed: {e}", self.fifo.path().display()));
                     self.context.pause(attachment, backoff.step()).await;
                 }
             }
@@ -133,18 +139,21 @@ impl OutLine {
         pump.run(pipe, &mut self.fifo, stop).await
     }
 
-    /// The last writer has gone.
-    fn closed(&self) {
+    /// The last writer has gone. The next one gets transfers as configured, if the kernel has memory for them then.
+    fn closed(&mut self) {
         self.context.counters.set_open(false);
+        if let Some(Pump::Bulk(pump)) = &mut self.pump {
+            pump.restore();
+        }
+        self.context.problem.clear();
         self.context.tell("close", "no program writes, all is sent");
     }
 
     /// True when the session ended meanwhile.
     async fn halted(&mut self, attachment: &Attachment, pause: Duration) -> bool {
         self.context.counters.add_stall();
-        let address = attachment.endpoint.address;
         if self.config.stall == StallPolicy::Stop {
-            self.context.tell("stall", format!("endpoint {address:#04x} is halted; open the outlet again to go on"));
+            self.context.tell("stall", format!("{}; open the outlet again to go on", halt(attachment)));
             self.lose("the device refused");
             self.end_outlet();
             if let Err(e) = self.fifo.begin().await {
@@ -156,7 +165,8 @@ impl OutLine {
                 () = over => return true,
             }
         } else {
-            self.context.tell("stall", format!("endpoint {address:#04x} is halted; cleared, going on"));
+            let text = "the halt is cleared and the bridge goes on; write stall = \"stop\" to end the outlet instead";
+            self.context.tell("stall", format!("{}; {text}", halt(attachment)));
             self.context.pause(attachment, pause).await;
         }
         self.context.clear_halt(attachment).await;
@@ -194,6 +204,14 @@ impl Pump {
         match self {
             Self::Bulk(pump) => pump.run(pipe, source, stop).await,
             Self::Iso(pump) => pump.run(pipe, source, stop).await,
+        }
+    }
+
+    /// Makes do with less memory in flight; false when that cannot be.
+    fn lower(&mut self) -> bool {
+        match self {
+            Self::Bulk(pump) => pump.lower(),
+            Self::Iso(_) => false,
         }
     }
 

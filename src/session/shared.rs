@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::control::{disconnected, error_name, execute, transfer};
+use super::line::Context;
 use super::lock::lock;
+use super::problem::Problem;
 use super::serial::SerialPort;
 use super::{DeviceStatus, Events, PipeStatus};
 use crate::bridge::Counters;
@@ -46,6 +48,7 @@ struct PipeEntry {
     path: PathBuf,
     endpoint: Option<Endpoint>,
     counters: Arc<Counters>,
+    problem: Arc<Problem>,
 }
 
 impl Shared {
@@ -58,8 +61,16 @@ impl Shared {
         self.events.tell(event, &self.name, None, text);
     }
 
-    pub(super) fn add_pipe(&self, outlet: &str, address: u8, path: PathBuf, counters: Arc<Counters>) {
-        lock(&self.state).pipes.push(PipeEntry { outlet: outlet.to_owned(), address, path, endpoint: None, counters });
+    /// A line was made for this outlet.
+    pub(super) fn add_pipe(&self, line: &Context, address: u8, path: PathBuf) {
+        lock(&self.state).pipes.push(PipeEntry {
+            outlet: line.outlet.clone(),
+            address,
+            path,
+            endpoint: None,
+            counters: line.counters.clone(),
+            problem: line.problem.clone(),
+        });
     }
 
     /// The line of this outlet is bridged to this endpoint now.
@@ -68,6 +79,18 @@ impl Shared {
             pipe.address = endpoint.address;
             pipe.endpoint = Some(endpoint);
         }
+    }
+
+    /// What keeps this outlet from being bridged in this session.
+    pub(super) fn set_problem(&self, outlet: &str, text: &str) {
+        for pipe in lock(&self.state).pipes.iter().filter(|p| p.outlet == outlet) {
+            pipe.problem.limits(text, Instant::now());
+        }
+    }
+
+    /// The session is over, and with it what was wrong in it.
+    pub(super) fn clear_problems(&self) {
+        lock(&self.state).pipes.iter().for_each(|pipe| pipe.problem.clear());
     }
 
     pub(super) fn set_serial(&self, serial: Arc<SerialPort>) {
@@ -186,6 +209,7 @@ impl PipeEntry {
             transfer_type: self.endpoint.map(|e| e.transfer_type.to_string()),
             max_packet_size: self.endpoint.map(|e| e.max_packet_size),
             path: self.path.display().to_string(),
+            problem: self.problem.show(self.counters.transfers()),
             counters: self.counters.snapshot(),
         }
     }

@@ -55,6 +55,9 @@ pub struct PipeStatus {
     pub max_packet_size: Option<usize>,
     /// Where the outlet stands.
     pub path: String,
+    /// What keeps it from working, or from working as configured.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
     /// What it did.
     #[serde(flatten)]
     pub counters: Snapshot,

@@ -1,10 +1,22 @@
-//! What a person can do when a device is refused: sentences only, nothing is looked up that is not needed for them.
+//! What a person can do when a device is refused or a transfer fails: sentences only, nothing is looked up that is not
+//! needed for them.
 
-/// An interface is held by a kernel driver, or by another program where no driver is named.
-pub fn interface_busy(interface: u8, driver: Option<&str>) -> String {
+use nix::libc::{ENOMEM, ENOSPC, EPROTO};
+
+use super::TransferError;
+use super::advice_linux::transfer_memory_advice;
+
+/// An interface is held by a kernel driver, or by another program where no driver is named. `others` are the programs
+/// that have the device open, such as `heimdall (process 4711)`.
+pub fn interface_busy(interface: u8, driver: Option<&str>, others: &[String]) -> String {
     match driver {
         Some("usbfs") | None => {
-            format!("interface {interface} is held by another program; end that program, or release the device in it")
+            let who = match others {
+                [] => "another program".to_owned(),
+                [only] => only.clone(),
+                several => format!("one of the programs {}", several.join(", ")),
+            };
+            format!("interface {interface} is held by {who}; end that program, or release the device in it")
         }
         Some(driver @ "cdc_acm") => format!(
             "interface {interface} is held by the kernel driver {driver}; write driver = \"kernel\" to use its serial \
@@ -14,5 +26,42 @@ pub fn interface_busy(interface: u8, driver: Option<&str>) -> String {
             "interface {interface} is held by the kernel driver {driver}; write detach = true in the device's \
              configuration to take it for as long as the daemon runs"
         ),
+    }
+}
+
+/// What to try after a transfer has failed; nothing where the error says all there is to say. One line without a full
+/// stop.
+pub fn transfer_failed(error: TransferError) -> Option<String> {
+    match error {
+        TransferError::Io(ENOMEM) => Some(transfer_memory_advice()),
+        TransferError::Io(ENOSPC) => Some(
+            "the bus has no time left for it; unplug another device of this bus, or choose an alternate setting with \
+             smaller packets"
+                .to_owned(),
+        ),
+        TransferError::Overflow | TransferError::Io(EPROTO) => Some(
+            "try another cable or port, without a hub; if it stays, the firmware sends packets longer than the \
+             wMaxPacketSize of its descriptors, or breaks off in the middle of one"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_an_interface_is_named() {
+        let text = |others: &[&str]| {
+            let others: Vec<String> = others.iter().map(|o| (*o).to_owned()).collect();
+            interface_busy(2, Some("usbfs"), &others)
+        };
+        assert!(text(&[]).starts_with("interface 2 is held by another program; "));
+        assert!(text(&["adb (process 7)"]).starts_with("interface 2 is held by adb (process 7); end that program"));
+        assert!(
+            text(&["a (process 1)", "b (process 2)"]).contains("one of the programs a (process 1), b (process 2);")
+        );
     }
 }

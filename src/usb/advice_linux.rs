@@ -1,5 +1,5 @@
-//! What to do about a device node that this user may not open: the rule to install or the group to join, on one line.
-//! Opens nothing and changes nothing.
+//! What to do about what Linux refuses, on one line: a device node that this user may not open (the rule to install or
+//! the group to join), and memory for transfers. Opens nothing and changes nothing.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -32,6 +32,25 @@ fn install(selector: &str, name: &str) -> String {
         "install the rule: usbpipe udev {selector} | sudo tee /etc/udev/rules.d/61-usbpipe-{name}.rules && sudo udevadm \
          control --reload && sudo udevadm trigger -s usb -s tty"
     )
+}
+
+/// The end of a sentence about transfers for which usbfs gave no memory: how much it lends at most, and how that is
+/// changed.
+pub(super) fn transfer_memory_advice() -> String {
+    memory_advice(fs::read_to_string(TRANSFER_MEMORY).ok().and_then(|text| text.trim().parse().ok()))
+}
+
+/// `limit` in MiB; 0 is none.
+fn memory_advice(limit: Option<u32>) -> String {
+    let lower = "lower `transfer` or `queue`";
+    match limit {
+        Some(0) | None => format!("the kernel is short of memory for transfers; {lower}, or end other programs"),
+        Some(limit) => format!(
+            "the kernel lends {limit} MiB (usbfs_memory_mb) for the transfers of all programs together; {lower} of the \
+             pipe, or raise the limit: echo {} | sudo tee {TRANSFER_MEMORY}",
+            RAISED_MEMORY.max(limit.saturating_mul(2))
+        ),
+    }
 }
 
 /// A device node as `stat` shows it.
@@ -145,6 +164,10 @@ fn group_name(gid: Gid) -> String {
 /// The group that the shipped rules give devices to.
 const SERVICE_GROUP: &str = "usbpipe";
 const GROUP_READS_AND_WRITES: u32 = 0o060;
+/// The limit of usbfs in MiB: drivers/usb/core/devio.c of Linux.
+const TRANSFER_MEMORY: &str = "/sys/module/usbcore/parameters/usbfs_memory_mb";
+/// MiB: room for two pipes as large as a configuration allows.
+const RAISED_MEMORY: u32 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -204,6 +227,14 @@ mod tests {
         assert!(text.contains("/dev/bus/usb/999/999 cannot be looked at"), "{text}");
         assert!(text.contains("usbpipe udev 1209:0001 |"), "{text}");
         assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_limit_of_memory_is_named_and_raised() {
+        let text = memory_advice(Some(16));
+        assert!(text.contains("lends 16 MiB") && text.contains("echo 128 | sudo tee /sys/module/usbcore"), "{text}");
+        assert!(memory_advice(Some(200)).contains("echo 400 |"));
+        assert!(!memory_advice(Some(0)).contains("echo"), "there is no limit that could be raised");
     }
 
     #[test]

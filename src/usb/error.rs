@@ -45,6 +45,11 @@ impl fmt::Display for TransferError {
             Self::Overflow => f.write_str("the device sent more than was asked for (babble)"),
             Self::Timeout => f.write_str("the device did not answer in time"),
             Self::Invalid => f.write_str("the request is not valid for this device"),
+            // Some backends tell babble, bit errors and silence as one.
+            Self::Io(nix::libc::EPROTO) => {
+                f.write_str("the device broke the bus protocol (babble, a bit error, or no answer)")
+            }
+            Self::Io(nix::libc::ENOMEM) => f.write_str("the system has no memory for the transfer"),
             Self::Io(errno) => write!(f, "transfer error: {}", std::io::Error::from_raw_os_error(*errno)),
         }
     }

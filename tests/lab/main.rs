@@ -11,6 +11,8 @@ mod vitals;
 
 mod acm;
 mod bulk;
+mod claim;
+mod errors;
 mod iso;
 mod libusb;
 mod list;

@@ -101,7 +101,9 @@ impl Link {
         match error {
             Error::Busy => {
                 let driver = local::driver(&self.place, self.descriptors.configuration_value, interface);
-                OpenError::Busy(advice::interface_busy(interface, driver.as_deref()))
+                let device = self.handle.device();
+                let users = local::users(&local::node(device.bus_number(), device.address()));
+                OpenError::Busy(advice::interface_busy(interface, driver.as_deref(), &users))
             }
             Error::NoDevice => OpenError::NotFound(format!("the device at {} has gone", self.place)),
             Error::NotFound => OpenError::NotFound(format!("the device has no interface {interface}")),

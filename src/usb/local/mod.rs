@@ -7,11 +7,13 @@ mod hotplug_linux;
 mod paths_linux;
 mod presence;
 mod sysfs_linux;
+mod users_linux;
 
 pub use combined::{Combined, isochronous_interfaces};
 pub use hotplug_linux::{Hotplug, News};
 pub use presence::{Presence, UNPLUGGED};
 pub use sysfs_linux::{companions, driver, is_there, is_usable, node};
+pub use users_linux::users;
 
 use nusb::{DeviceInfo, MaybeFuture};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::nusb::transfer::{Bulk, ControlIn, ControlOut, ControlType, In, Interrupt, Out, Recipient};
 use ::nusb::{Device, ErrorKind, Interface};
+use tokio::time::timeout;
 
 use super::pipe::{NusbPipe, SharedEndpoint, share, transfer_error};
 use crate::usb::descriptors::{Descriptors, Endpoint, TransferType};
@@ -19,6 +20,17 @@ use crate::usb::{BoxFuture, OpenError, Pipe, Setup, TransferError, UsbDevice, ad
 /// [`OpenError::Denied`] with what to do, [`OpenError::NotFound`] when it has gone meanwhile,
 /// [`OpenError::Protocol`] when its descriptors make no sense.
 pub async fn open(found: &LocalDevice, hotplug: &Hotplug) -> Result<NusbDevice, OpenError> {
+    let opened = open_now(found, hotplug).await;
+    let Err(OpenError::Unreachable(..) | OpenError::Protocol(_)) = opened else { return opened };
+    // One that is about to go, or that the kernel has not configured yet, fails in ways of its own.
+    let presence = Presence::new(local::node(found.bus, found.address), hotplug.clone());
+    match timeout(SETTLING, presence.gone()).await {
+        Ok(_) => Err(went(found)),
+        Err(_) => open_now(found, hotplug).await,
+    }
+}
+
+async fn open_now(found: &LocalDevice, hotplug: &Hotplug) -> Result<NusbDevice, OpenError> {
     let node = local::node(found.bus, found.address);
     let device = found.info.open().await.map_err(|e| open_error(found, e))?;
     let descriptors = descriptors(found, &device)?;
@@ -62,18 +74,29 @@ impl NusbDevice {
             (true, Some(_)) => self.device.detach_and_claim_interface(number).await,
             _ => self.device.claim_interface(number).await,
         };
-        let interface = claimed.map_err(|e| self.claim_error(number, driver.as_deref(), e))?;
+        let interface = match claimed {
+            Ok(interface) => interface,
+            Err(error) => return Err(self.claim_error(number, driver.as_deref(), error).await),
+        };
         self.held().interfaces.insert(number, interface);
         Ok(())
     }
 
-    fn claim_error(&self, interface: u8, driver: Option<&str>, error: ::nusb::Error) -> OpenError {
+    async fn claim_error(&self, interface: u8, driver: Option<&str>, error: ::nusb::Error) -> OpenError {
         match error.kind() {
-            ErrorKind::Disconnected => OpenError::NotFound(format!("the device at {} has gone", self.place)),
+            ErrorKind::Disconnected => self.went(),
             ErrorKind::NotFound => OpenError::NotFound(format!("the device has no interface {interface}")),
-            ErrorKind::Busy => OpenError::Busy(advice::interface_busy(interface, driver)),
+            ErrorKind::Busy => {
+                let node = self.presence.node().to_owned();
+                let users = tokio::task::spawn_blocking(move || local::users(&node)).await.unwrap_or_default();
+                OpenError::Busy(advice::interface_busy(interface, driver, &users))
+            }
             _ => OpenError::Unreachable(format!("interface {interface} cannot be claimed"), error.into()),
         }
+    }
+
+    fn went(&self) -> OpenError {
+        OpenError::NotFound(format!("the device at {} went while it was being opened", self.place))
     }
 
     /// Makes nusb's endpoint, or says why that cannot be.
@@ -94,7 +117,10 @@ impl NusbDevice {
                 return Err(OpenError::Protocol(text));
             }
         };
-        let shared = made.map_err(|e| OpenError::Unreachable(format!("endpoint {address:#04x}"), e.into()))?;
+        let shared = made.map_err(|e| match self.presence.is_there() {
+            true => OpenError::Unreachable(format!("endpoint {address:#04x}"), e.into()),
+            false => self.went(),
+        })?;
         held.endpoints.insert(address, Arc::downgrade(&shared));
         Ok(shared)
     }
@@ -179,7 +205,7 @@ impl UsbDevice for NusbDevice {
 
     fn open_pipe(&self, endpoint: &Endpoint) -> Result<Box<dyn Pipe>, OpenError> {
         if !self.presence.is_there() {
-            return Err(OpenError::NotFound(format!("the device at {} has gone", self.place)));
+            return Err(self.went());
         }
         let shared = self.endpoint(endpoint)?;
         Ok(Box::new(NusbPipe::new(shared, endpoint.is_in(), self.presence.clone())))
@@ -243,6 +269,10 @@ fn descriptors(found: &LocalDevice, device: &Device) -> Result<Descriptors, Open
     Ok(parsed)
 }
 
+fn went(found: &LocalDevice) -> OpenError {
+    OpenError::NotFound(format!("the device at {} went while it was being opened", found.place))
+}
+
 fn open_error(found: &LocalDevice, error: ::nusb::Error) -> OpenError {
     let (vid, pid, place) = (found.vendor_id, found.product_id, &found.place);
     match error.kind() {
@@ -250,9 +280,10 @@ fn open_error(found: &LocalDevice, error: ::nusb::Error) -> OpenError {
             let advice = permission_advice(vid, pid, &local::node(found.bus, found.address));
             OpenError::Denied(format!("no permission to open {vid:04x}:{pid:04x} at {place}: {advice}"))
         }
-        ErrorKind::Disconnected | ErrorKind::NotFound => {
-            OpenError::NotFound(format!("the device at {place} went while it was being opened"))
-        }
+        ErrorKind::Disconnected | ErrorKind::NotFound => went(found),
         _ => OpenError::Unreachable(format!("{vid:04x}:{pid:04x} at {place} cannot be opened"), io::Error::from(error)),
     }
 }
+
+/// How long a device may take from its node to its configuration, or back.
+const SETTLING: Duration = Duration::from_millis(500);

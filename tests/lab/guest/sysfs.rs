@@ -86,12 +86,17 @@ impl UsbDevice {
 
     /// The names of the first interface's outlets, IN and OUT, for a device with one endpoint each way.
     pub fn pair(&self) -> (String, String) {
-        let dir = self.dir().join(format!("{}:1.0", self.busid));
+        (self.endpoint(0, true), self.endpoint(0, false))
+    }
+
+    /// The outlet of the one endpoint of a direction that an interface has.
+    pub fn endpoint(&self, interface: u8, is_in: bool) -> String {
+        let dir = self.dir().join(format!("{}:1.{interface}", self.busid));
         let entries = fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
         let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|n| n.starts_with("ep_"));
-        let (ins, outs): (Vec<_>, Vec<_>) = names.partition(|n| n.as_str() >= "ep_80");
-        assert!(ins.len() == 1 && outs.len() == 1, "{ins:?}, {outs:?}");
-        (ins.concat(), outs.concat())
+        let names: Vec<String> = names.filter(|n| (n.as_str() >= "ep_80") == is_in).collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+        names.concat()
     }
 
     /// Waits until a driver has an interface: that of a new device is loaded behind its back.
