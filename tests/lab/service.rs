@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::common::{Bus, kill, read_exactly, read_line, wait_for};
 use crate::guest::{Guest, Package, access, property};
 use crate::vitals::{inode, mode};
-use firmware_mock::DeviceKind::{Echo, Knob, Regs, Uno, Zero};
+use firmware_mock::DeviceKind::{Echo, Knob, Regs, Tone, Uno, Zero};
 use nix::sys::signal::Signal::SIGKILL;
 
 #[test]
@@ -58,17 +58,23 @@ fn systemd_finds_nothing_wrong_with_the_installed_units_and_little_to_fear() {
 fn the_service_reaches_devices_of_every_kind_without_any_right_but_its_groups() {
     let Some(guest) = Guest::here() else { return };
     let package = guest.package();
-    let service = package.serve(&(own("regs", "1209", "0004") + &own("uno", "2341", "0043") + KERNEL));
+    let boards = own("regs", "1209", "0004") + &own("tone", "1209", "0003");
+    let service = package.serve(&(boards.clone() + &own("uno", "2341", "0043") + KERNEL));
     assert_eq!(service.property("ActiveState"), "active");
     let pid = service.pid();
 
     // The drivers of the boards are loaded after the service began.
-    let bus = Bus::with(&[Regs, Uno, Zero]);
+    let bus = Bus::with(&[Regs, Tone, Uno, Zero]);
     let regs = guest.attach(&bus, "regs", "1209:0004");
     service.wait_attached("regs");
     assert_eq!(access(&regs.device.node()), "usbpipe 660");
     assert_eq!(service.answer(&["control", "regs", "out 0x40 1 0 0 cafe"]), "ok");
     assert_eq!(service.answer(&["control", "regs", "in 0xc0 2 0 0 2"]), "ok cafe");
+
+    // Isochronous endpoints are libusb's.
+    let _tone = guest.attach(&bus, "tone", "1209:0003");
+    service.wait_attached("tone");
+    read_exactly(fs::File::open(service.path("tone/ep_83")).unwrap(), 192_000);
 
     let uno = guest.attach(&bus, "uno", "2341:0043");
     assert_eq!(access(&uno.device.port()), "dialout 660");
@@ -77,9 +83,8 @@ fn the_service_reaches_devices_of_every_kind_without_any_right_but_its_groups() 
     fs::File::options().write(true).open(service.path("uno/serial.tx")).unwrap().write_all(b"PING 1\n").unwrap();
     wait_for(|| (read_line(&lines).trim() == "PONG 1").then_some(()), || "no PONG".into());
 
-    // A third over TCP, by a new configuration.
-    let configuration = own("regs", "1209", "0004") + &bus.device("zero", "");
-    fs::write("/etc/usbpipe/usbpipe.toml", configuration).unwrap();
+    // Another over TCP, by a new configuration.
+    fs::write("/etc/usbpipe/usbpipe.toml", boards + &bus.device("zero", "")).unwrap();
     guest.must(&["systemctl", "reload", "usbpipe.service"]);
     service.wait_attached("zero");
     assert_eq!(read_exactly(fs::File::open(service.path("zero/ep_81")).unwrap(), 3).1, [0, 1, 2]);
@@ -134,6 +139,20 @@ fn a_command_starts_the_service_through_its_socket() {
     assert_eq!(left, ["admin.sock"], "what the daemon made has gone");
     assert_eq!(inode(&socket), before);
     service.wait_attached("knob");
+}
+
+#[test]
+fn a_device_starts_the_service_where_its_rules_say_so() {
+    let Some(guest) = Guest::here() else { return };
+    let package = guest.package();
+    let service = package.listen(&own("regs", "1209", "0004"));
+    let rules = guest.must(&["usbpipe", "udev", "--start", "1209:0004"]);
+    let _rules = guest.rules("61-usbpipe-1209-0004.rules", &rules);
+    let bus = Bus::with(&[Regs]);
+    assert_eq!(service.property("ActiveState"), "inactive");
+    let _board = guest.attach(&bus, "regs", "1209:0004");
+    service.wait_property("ActiveState", "active");
+    service.wait_attached("regs");
 }
 
 #[test]
