@@ -86,15 +86,49 @@ static double now(void)
 	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
 }
 
-static void echo_usb(libusb_device_handle *device, int out, int in, unsigned char *data)
+static int back_length;
+static unsigned char *back_data;
+
+static void came_back(struct libusb_transfer *transfer)
 {
-	int moved, code = libusb_bulk_transfer(device, out, data, ECHO, &moved, 5000);
-	/* A packet's worth of room, as always for IN. */
-	unsigned char back[512];
-	if (!code)
-		code = libusb_bulk_transfer(device, in, back, sizeof back, &moved, 5000);
-	if (code || moved != ECHO || memcmp(back, data, ECHO))
-		fail("echo", code ? code : LIBUSB_ERROR_IO);
+	in_flight--;
+	if (transfer->status != LIBUSB_TRANSFER_COMPLETED)
+		fail("echo", LIBUSB_ERROR_IO);
+	back_length = transfer->actual_length;
+	memcpy(back_data, transfer->buffer, ECHO);
+	submit(transfer);
+}
+
+static void went_out(struct libusb_transfer *transfer)
+{
+	in_flight--;
+	if (transfer->status != LIBUSB_TRANSFER_COMPLETED)
+		fail("echo", LIBUSB_ERROR_IO);
+}
+
+/* As in a stream, transfers wait for what comes back before anything goes out. */
+static void await(libusb_device_handle *device, int in)
+{
+	back_data = malloc(ECHO);
+	for (int i = 0; i < TRANSFERS; i++) {
+		struct libusb_transfer *transfer = libusb_alloc_transfer(0);
+		libusb_fill_bulk_transfer(transfer, device, in, malloc(SIZE), SIZE, came_back, NULL, 0);
+		submit(transfer);
+	}
+}
+
+static void echo_usb(libusb_device_handle *device, int out, unsigned char *data)
+{
+	static struct libusb_transfer *transfer;
+	if (!transfer)
+		transfer = libusb_alloc_transfer(0);
+	libusb_fill_bulk_transfer(transfer, device, out, data, ECHO, went_out, NULL, 0);
+	back_length = 0;
+	submit(transfer);
+	while (!back_length || in_flight > TRANSFERS)
+		libusb_handle_events(NULL);
+	if (back_length != ECHO || memcmp(back_data, data, ECHO))
+		fail("echo", LIBUSB_ERROR_IO);
 }
 
 static void echo_fifos(int out, int in, unsigned char *data)
@@ -132,11 +166,13 @@ int main(int argc, char **argv)
 	int in = is_usb ? (int)strtol(argv[5], NULL, 0) : open(argv[5], O_RDONLY);
 	int out = is_usb ? (int)strtol(argv[4], NULL, 0) : open(argv[4], O_WRONLY);
 	unsigned char data[ECHO] = {0};
+	if (is_usb)
+		await(usb, in);
 	for (int round = 0; round < atoi(argv[6]); round++) {
 		memcpy(data, &round, sizeof round);
 		double start = now();
 		if (is_usb)
-			echo_usb(usb, out, in, data);
+			echo_usb(usb, out, data);
 		else
 			echo_fifos(out, in, data);
 		printf("%.1f\n", now() - start);
