@@ -9,7 +9,7 @@ use crate::config::{Backend, DeviceConfig, Match, SerialConfig};
 use crate::name;
 use crate::selector::{Remote, Selector};
 use crate::serial::find_function;
-use crate::session::{Arrivals, Own, locate};
+use crate::session::{Arrivals, Own, fits, locate};
 use crate::usb::local::{self, LocalDevice};
 
 /// Waits for devices.
@@ -98,7 +98,7 @@ async fn own_devices(selector: Selector, own: Own, sender: mpsc::Sender<DeviceCo
     let mut told = Told::default();
     loop {
         let present = local::list().unwrap_or_default();
-        let fitting: Vec<&LocalDevice> = present.iter().filter(|d| own_fits(d, &wanted.matches)).collect();
+        let fitting: Vec<&LocalDevice> = present.iter().filter(|d| fits(d, &wanted.matches)).collect();
         if fitting.is_empty() && kept == 0 {
             told.tell(format!("{} is not plugged in", wanted.matches));
         }
@@ -112,12 +112,6 @@ async fn own_devices(selector: Selector, own: Own, sender: mpsc::Sender<DeviceCo
         }
         arrivals.next().await;
     }
-}
-
-fn own_fits(device: &LocalDevice, wanted: &Match) -> bool {
-    let LocalDevice { vendor_id, product_id, serial_number, product, place, .. } = device;
-    wanted.fits(*vendor_id, *product_id, serial_number.as_deref(), product.as_deref())
-        && wanted.port.as_ref().is_none_or(|port| port == place)
 }
 
 /// The configuration of one device that is there. Twins are told apart by where they are plugged in.

@@ -38,6 +38,6 @@ pub use events::{Event, Events};
 pub use journal::Journal;
 pub use keeper::{Handle, Keeper, Surroundings};
 pub use line::Stop;
-pub use locate::{Found, Own, Taken, locate, uses_port};
+pub use locate::{Found, Own, Taken, fits, locate, uses_port};
 pub use status::{DeviceStatus, PipeStatus};
 pub use text::{Line as TextLine, TextReader};

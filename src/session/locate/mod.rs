@@ -13,6 +13,7 @@ use crate::config::{Backend, DeviceConfig, Driver};
 use crate::usb::descriptors::Descriptors;
 use crate::usb::local::Hotplug;
 use crate::usb::{OpenError, UsbDevice};
+pub use own::fits;
 pub use taken::Taken;
 
 /// What keepers share of this machine's own devices.

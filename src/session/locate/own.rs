@@ -50,7 +50,7 @@ fn choose<'a>(present: &'a [LocalDevice], wanted: &Match, own: &Own) -> Result<&
 }
 
 /// Whether this is a device that was meant.
-pub(super) fn fits(device: &LocalDevice, wanted: &Match) -> bool {
+pub fn fits(device: &LocalDevice, wanted: &Match) -> bool {
     let LocalDevice { vendor_id, product_id, serial_number, product, place, .. } = device;
     wanted.fits(*vendor_id, *product_id, serial_number.as_deref(), product.as_deref())
         && wanted.port.as_ref().is_none_or(|port| port == place)
