@@ -13,6 +13,8 @@ mod acm;
 mod bulk;
 mod claim;
 mod errors;
+mod hid;
+mod hotplug;
 mod iso;
 mod libusb;
 mod list;
