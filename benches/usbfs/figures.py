@@ -9,7 +9,7 @@ import os, pathlib, signal, statistics, subprocess, sys, tempfile, time
 GADGETS = pathlib.Path("/sys/kernel/config/usb_gadget")
 RUNS = 5
 SECONDS = 4
-ROUNDS = 2000
+ROUNDS = 3000
 BACKEND = "".join(sys.argv[3:4]) or "auto"
 
 

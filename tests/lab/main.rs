@@ -14,7 +14,6 @@ mod bulk;
 mod claim;
 mod errors;
 mod hid;
-mod hotplug;
 mod iso;
 mod libusb;
 mod list;

@@ -53,25 +53,23 @@ impl Drop for Exported<'_> {
     }
 }
 
-/// A device of a USB/IP server, attached as if it were hardware.
+/// A device of a USB/IP server on a loopback port, attached as if it were hardware.
 pub struct Attached {
-    pub(super) port: VhciPort,
+    vhci_port: String,
     pub device: UsbDevice,
 }
 
-/// A port of vhci-hcd while it has a device of a USB/IP server on a loopback port.
-pub struct VhciPort(String);
-
-impl VhciPort {
-    pub(super) fn attach(port: u16, busid: &str) -> Self {
+impl Attached {
+    pub(super) fn attach(port: u16, busid: &str, ids: &str) -> Self {
         must(&["/usr/sbin/usbip", "--tcp-port", &port.to_string(), "attach", "-r", "127.0.0.1", "-b", busid]);
-        Self(wait_for(|| vhci_port(port, busid), || must(&["/usr/sbin/usbip", "port"])))
+        let vhci_port = wait_for(|| vhci_port(port, busid), || must(&["/usr/sbin/usbip", "port"]));
+        Self { vhci_port, device: UsbDevice::wait(ids) }
     }
 }
 
-impl Drop for VhciPort {
+impl Drop for Attached {
     fn drop(&mut self) {
-        run(&["/usr/sbin/usbip", "detach", "-p", &self.0]);
+        run(&["/usr/sbin/usbip", "detach", "-p", &self.vhci_port]);
     }
 }
 
