@@ -89,7 +89,7 @@ impl BulkIn {
     ) -> Verdict {
         self.failure = None;
         while self.spare.len() + self.done.len() < self.sizes.queue {
-            self.spare.push(Transfer::new(self.sizes.transfer));
+            self.spare.push(pipe.allocate(self.sizes.transfer));
         }
         let verdict = poll_fn(|cx| self.poll(cx, pipe, sink, stop.as_mut())).await;
         drain(pipe, |transfer| self.take(transfer)).await;

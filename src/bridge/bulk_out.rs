@@ -131,7 +131,7 @@ impl BulkOut {
         self.returned = 0;
         // One more than may be in flight, for a ZLP that closes the last message.
         while self.spare.len() + self.resend.len() < self.sizes.queue + 1 {
-            self.spare.push(Transfer::new(self.sizes.transfer));
+            self.spare.push(pipe.allocate(self.sizes.transfer));
         }
         let mut flushing: Option<Pin<Box<Sleep>>> = None;
         let verdict = poll_fn(|cx| {

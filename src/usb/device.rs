@@ -81,6 +81,12 @@ pub struct ModemLines {
 
 /// The host's end of one endpoint: transfers go in and come out in order.
 pub trait Pipe: Send {
+    /// A transfer with room for `size` bytes, in the memory that suits this pipe best. Others do as well, and it may be used
+    /// with other pipes and after this one has gone.
+    fn allocate(&self, size: usize) -> Transfer {
+        Transfer::new(size)
+    }
+
     /// Starts a transfer. What cannot be started comes out of [`Pipe::poll_complete`] as failed.
     fn submit(&mut self, transfer: Transfer);
 

@@ -4,6 +4,7 @@
 
 pub mod advice;
 mod advice_linux;
+mod buffer;
 pub mod descriptors;
 mod device;
 mod error;
@@ -15,6 +16,7 @@ mod transfer;
 pub mod usbip;
 
 pub use advice_linux::{permission_advice, port_permission_advice};
+pub use buffer::Buffer;
 pub use device::{BoxFuture, ModemLines, Pipe, UsbDevice, complete, drain};
 pub use error::{OpenError, TransferError};
 pub use standard::Setup;

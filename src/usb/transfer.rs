@@ -1,12 +1,12 @@
 //! Hot path. A transfer and its buffer: they move into a backend and move back when it is done.
 
-use super::TransferError;
+use super::{Buffer, TransferError};
 
 /// One transfer. The buffer is allocated once and reused for as long as a pump runs.
 #[derive(Debug)]
 pub struct Transfer {
     /// Bytes to send, or room for what comes. Its length never changes.
-    pub buffer: Box<[u8]>,
+    pub buffer: Buffer,
     /// OUT: how many bytes of `buffer` to send. IN: the most to receive; at most `buffer.len()`.
     pub length: usize,
     /// How many bytes went over the bus.
@@ -33,7 +33,12 @@ pub struct IsoPacket {
 impl Transfer {
     /// A transfer with a zeroed buffer of `size` bytes, ready to receive that many.
     pub fn new(size: usize) -> Self {
-        Self { buffer: vec![0; size].into_boxed_slice(), length: size, actual: 0, status: Ok(()), packets: Vec::new() }
+        Self::with(Buffer::new(size))
+    }
+
+    /// A transfer with this buffer, ready to fill it.
+    pub fn with(buffer: Buffer) -> Self {
+        Self { length: buffer.len(), buffer, actual: 0, status: Ok(()), packets: Vec::new() }
     }
 
     /// An isochronous transfer of `count` packets of `size` bytes each.

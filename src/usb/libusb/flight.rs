@@ -9,7 +9,7 @@
 //!
 //! This is the one place that hands memory to libusb. It decides nothing about order or about what happens next.
 
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use rusb::ffi;
 
 use super::error;
 use super::link::Link;
-use crate::usb::{Transfer, TransferError};
+use crate::usb::{Buffer, Transfer, TransferError};
 
 /// Where transfers go.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +42,9 @@ pub(super) struct Flying {
     raw: Arc<Raw>,
     /// Without its buffer.
     transfer: Transfer,
-    /// The buffer, which is libusb's until the transfer has ended. `None` once it was taken back.
-    buffer: Option<NonNull<[u8]>>,
+    /// The buffer, which is libusb's until the transfer has ended, and is leaked if it never does. `None` once it was
+    /// taken back.
+    buffer: Option<ManuallyDrop<Buffer>>,
 }
 
 /// Cancels a transfer from any thread, also when it has ended meanwhile.
@@ -94,8 +95,8 @@ impl Idle {
         let Some(length) = sound_length(route, &transfer).filter(|_| transfer.packets.len() <= self.0.packets) else {
             return Err((self, transfer.fail(TransferError::Invalid)));
         };
-        let buffer = NonNull::from(Box::leak(mem::take(&mut transfer.buffer)));
-        self.fill(route, &transfer, buffer, length);
+        let mut buffer = ManuallyDrop::new(mem::take(&mut transfer.buffer));
+        self.fill(route, &transfer, buffer.as_mut_ptr(), length);
         self.0.ended.store(false, Ordering::Relaxed);
         let flying = Flying { raw: self.0, transfer, buffer: Some(buffer) };
         // SAFETY: the transfer is filled in, not in flight, and `Flying` keeps it and its buffer alive.
@@ -105,7 +106,7 @@ impl Idle {
         }
     }
 
-    fn fill(&self, route: Route, transfer: &Transfer, buffer: NonNull<[u8]>, length: c_int) {
+    fn fill(&self, route: Route, transfer: &Transfer, buffer: *mut u8, length: c_int) {
         let raw = self.0.transfer.as_ptr();
         // SAFETY: libusb does not have the transfer, and `&self` is its only owner; `packets` of them were allocated
         // behind it, which is at least as many as `transfer` has. `user_data` lives as long as the transfer.
@@ -120,7 +121,7 @@ impl Idle {
             (*raw).actual_length = 0;
             (*raw).callback = ended;
             (*raw).user_data = Arc::as_ptr(&self.0).cast_mut().cast();
-            (*raw).buffer = buffer.as_ptr().cast();
+            (*raw).buffer = buffer;
             (*raw).num_iso_packets = transfer.packets.len() as c_int;
             for (n, packet) in transfer.packets.iter().enumerate() {
                 let length = packet.length as u32;
@@ -171,8 +172,7 @@ impl Flying {
     fn take_transfer(&mut self) -> Transfer {
         let mut transfer = mem::replace(&mut self.transfer, Transfer::new(0));
         if let Some(buffer) = self.buffer.take() {
-            // SAFETY: it came from a box, libusb has done with it, and `take` makes this happen once.
-            transfer.buffer = unsafe { Box::from_raw(buffer.as_ptr()) };
+            transfer.buffer = ManuallyDrop::into_inner(buffer);
         }
         transfer
     }

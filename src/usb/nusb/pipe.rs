@@ -1,21 +1,23 @@
 //! Hot path. One endpoint of a device opened by nusb: transfers go in and come out, their buffers unchanged.
 
 use std::collections::VecDeque;
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use ::nusb::transfer::{Buffer, BulkOrInterrupt, Completion, EndpointDirection};
+use ::nusb::transfer::{Buffer as NusbBuffer, BulkOrInterrupt, Completion, EndpointDirection};
 use ::nusb::{Endpoint, Error};
 
 use crate::usb::local::{Presence, UNPLUGGED};
-use crate::usb::{BoxFuture, IsoPacket, Pipe, Transfer, TransferError};
+use crate::usb::{BoxFuture, Buffer, IsoPacket, Pipe, Transfer, TransferError};
 
 /// An endpoint of any type and direction. The device shares it with the pipe, only to clear its halt.
 pub(super) type SharedEndpoint = Box<dyn AnyEndpoint>;
 
 /// What nusb's endpoints have in common.
 pub(super) trait AnyEndpoint: Send {
-    fn submit(&mut self, buffer: Buffer);
+    fn allocate(&self, size: usize) -> NusbBuffer;
+    fn submit(&mut self, buffer: NusbBuffer);
     fn poll_next_complete(&mut self, cx: &mut Context<'_>) -> Poll<Completion>;
     fn pending(&self) -> usize;
     fn cancel_all(&mut self);
@@ -23,7 +25,11 @@ pub(super) trait AnyEndpoint: Send {
 }
 
 impl<T: BulkOrInterrupt + 'static, D: EndpointDirection + 'static> AnyEndpoint for Endpoint<T, D> {
-    fn submit(&mut self, buffer: Buffer) {
+    fn allocate(&self, size: usize) -> NusbBuffer {
+        Endpoint::allocate(self, size)
+    }
+
+    fn submit(&mut self, buffer: NusbBuffer) {
         Endpoint::submit(self, buffer);
     }
 
@@ -64,11 +70,27 @@ pub(super) struct NusbPipe {
     idle: Option<Waker>,
 }
 
-/// A transfer without its buffer.
+/// What nusb does not carry of a transfer.
 struct Shell {
-    size: usize,
+    memory: Memory,
     length: usize,
     packets: Vec<IsoPacket>,
+}
+
+/// Where the bytes are while nusb has them.
+enum Memory {
+    /// In a vector of this capacity, taken out of the transfer.
+    Heap(usize),
+    /// In what is missing in the [`Mapped`] behind this.
+    Mapped(Buffer),
+}
+
+/// Lends memory that host controller and kernel know, so that they move bytes to and from it without a copy.
+struct Mapped {
+    /// `None` while it is in flight. All its bytes count as initialised and used: nusb can only add to what a buffer has.
+    whole: Option<NusbBuffer>,
+    /// So what is shorter than the buffer goes OUT from here; the kernel copies it.
+    short: Vec<u8>,
 }
 
 impl NusbPipe {
@@ -82,18 +104,28 @@ impl NusbPipe {
 }
 
 impl Pipe for NusbPipe {
+    fn allocate(&self, size: usize) -> Transfer {
+        if size < WORTH_MAPPING {
+            return Transfer::new(size);
+        }
+        let mut whole = self.endpoint().allocate(size);
+        if !whole.is_zero_copy() {
+            return Transfer::new(size);
+        }
+        let bytes = NonNull::from(whole.extend_fill(size, 0));
+        let lender = Mapped { whole: Some(whole), short: Vec::new() };
+        // SAFETY: the bytes were filled, and live until nusb's buffer is dropped, whose address never changes. While it is
+        // in flight the transfer is in its shell.
+        Transfer::with(unsafe { Buffer::lent(bytes, Box::new(lender)) })
+    }
+
     fn submit(&mut self, transfer: Transfer) {
         let Transfer { buffer, length, packets, .. } = transfer;
-        let size = buffer.len();
-        let mut bytes = buffer.into_vec();
-        if !self.is_in {
-            bytes.truncate(length);
-        }
-        let mut buffer = Buffer::from(bytes);
+        let (mut buffer, memory) = lend(buffer, length, self.is_in);
         if self.is_in {
             buffer.set_requested_len(length);
         }
-        self.shells.push_back(Shell { size, length, packets });
+        self.shells.push_back(Shell { memory, length, packets });
         self.endpoint().submit(buffer);
         if let Some(waker) = self.idle.take() {
             waker.wake();
@@ -137,19 +169,54 @@ impl Pipe for NusbPipe {
 impl Shell {
     fn fill(self, completion: Completion) -> Transfer {
         let Completion { buffer, actual_len, status } = completion;
-        let mut bytes = buffer.into_vec();
-        debug_assert!(bytes.capacity() >= self.size);
-        // SAFETY: the allocation is that of a boxed slice of `size` bytes, all of them initialised, which `submit` took
-        // apart. nusb and the kernel only write into it, and neither makes it smaller. Filling it anew after each short
-        // transfer would cost more than the transfer.
-        unsafe { bytes.set_len(self.size) };
-        let status = status.map_err(transfer_error);
         Transfer {
-            buffer: bytes.into_boxed_slice(),
+            buffer: self.memory.take_back(buffer),
             length: self.length,
             actual: actual_len,
-            status,
+            status: status.map_err(transfer_error),
             packets: self.packets,
+        }
+    }
+}
+
+/// Takes out of a buffer what nusb gets: `length` bytes to send, or all of its room.
+fn lend(mut buffer: Buffer, length: usize, is_in: bool) -> (NusbBuffer, Memory) {
+    let size = buffer.len();
+    if let Some(mapped) = buffer.lender::<Mapped>() {
+        if let Some(whole) = mapped.whole.take_if(|_| is_in || length == size) {
+            return (whole, Memory::Mapped(buffer));
+        }
+        let mut short = std::mem::take(&mut mapped.short);
+        short.clear();
+        short.extend_from_slice(&buffer[..length]);
+        return (short.into(), Memory::Mapped(buffer));
+    }
+    let mut bytes = buffer.into_vec();
+    if !is_in {
+        bytes.truncate(length);
+    }
+    (bytes.into(), Memory::Heap(size))
+}
+
+impl Memory {
+    /// Puts what nusb had back where it was.
+    fn take_back(self, lent: NusbBuffer) -> Buffer {
+        match self {
+            Self::Mapped(mut buffer) => {
+                if let Some(mapped) = buffer.lender::<Mapped>() {
+                    if lent.is_zero_copy() { mapped.whole = Some(lent) } else { mapped.short = lent.into_vec() }
+                }
+                buffer
+            }
+            Self::Heap(size) => {
+                let mut bytes = lent.into_vec();
+                debug_assert!(bytes.capacity() >= size);
+                // SAFETY: the allocation is that of a boxed slice of `size` bytes, all of them initialised, which `lend`
+                // took apart. nusb and the kernel only write into it, and neither makes it smaller. Filling it anew after
+                // each short transfer would cost more than the transfer.
+                unsafe { bytes.set_len(size) };
+                bytes.into()
+            }
         }
     }
 }
@@ -166,3 +233,6 @@ pub(super) fn transfer_error(error: ::nusb::transfer::TransferError) -> Transfer
         Theirs::Unknown(code) => TransferError::Io(code as i32),
     }
 }
+
+/// Smaller transfers are copied: mapping takes whole pages, and copying them is cheap.
+const WORTH_MAPPING: usize = 4096;
