@@ -1,4 +1,5 @@
-# Gets what the lab needs: packages, a kernel with its modules, an initial ramdisk. Sourced by `run`, which sets $lab and $here.
+# Gets what the lab needs: packages, a kernel with its modules, an initial ramdisk. Sourced by `run`, which sets $lab and
+# $here and has sourced ../packages.sh.
 # It refuses to change anything but packages and $lab: no service is started, no package removed. Every function that
 # cannot do its job prints why on one line and returns 1.
 
@@ -26,66 +27,29 @@ release() {
     ls "$kernel/lib/modules"
 }
 
-missing_packages() {
-    local need
-    for need in "${needs[@]}"; do
-        [ -e "${need% *}" ] || printf '%s\n' "${need##* }"
-    done
-}
-
-# Runs a command as root, if that is possible without asking anybody.
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-
-have_root() {
-    [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }
-}
-
 provide_machine() {
     [ "$(uname -sm)" = "Linux x86_64" ] || { echo "the guest runs what is built here, which works on Linux on x86_64 only"; return 1; }
 }
 
 provide_packages() {
-    local packages
-    mapfile -t packages < <(missing_packages)
+    local packages why
+    mapfile -t packages < <(missing_packages "${needs[@]}")
     [ ${#packages[@]} -eq 0 ] && return
-    command -v apt-get >/dev/null || { echo "${packages[*]} missing, and there is no apt-get"; return 1; }
-    have_root || { echo "${packages[*]} missing, and only root may install"; return 1; }
+    why=$(may_install) || { echo "${packages[*]} missing, and $why"; return 1; }
     echo "installing ${packages[*]}" >&2
-    install_packages "${packages[@]}" >"$lab/apt.log" 2>&1 || { apt_said "could not install ${packages[*]}"; return 1; }
-    mapfile -t packages < <(missing_packages)
+    install_machine "${packages[@]}" >"$lab/apt.log" 2>&1 || { apt_said "could not install ${packages[*]}" "$lab/apt.log"; return 1; }
+    mapfile -t packages < <(missing_packages "${needs[@]}")
     [ ${#packages[@]} -eq 0 ] || { echo "${packages[*]} missing even after installing"; return 1; }
 }
 
-apt_said() {
-    echo "$1: $(grep -E '^(E|Err|W):' "$lab/apt.log" | head -1) (all of it in $lab/apt.log)"
-}
-
-# Installs without a question, and without starting what it installs. A machine may carry a newer qemu-utils than the
-# distribution's QEMU goes with; then apt would remove it: it is set to the distribution's version instead.
-install_packages() {
-    local policy=/usr/sbin/policy-rc.d made="" status
-    provide_lists || return
+# A machine may carry a newer qemu-utils than the distribution's QEMU goes with; then apt would remove it: it is set to
+# the distribution's version instead.
+install_machine() {
+    provide_lists qemu-system-x86 || return
     if dpkg-query -W -f '${Status}' qemu-utils 2>/dev/null | grep -q ' installed$'; then
         set -- "$@" "qemu-utils=$(distribution_version qemu-system-x86)"
     fi
-    if [ ! -e $policy ]; then
-        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null && as_root chmod +x $policy && made=yes
-    fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends --no-remove \
-        --allow-downgrades "$@" </dev/null
-    status=$?
-    [ -z "$made" ] || as_root rm -f $policy
-    return $status
-}
-
-distribution_version() {
-    apt-cache madison "$1" | awk -F'[| ]+' 'NR == 1 { print $3 }'
-}
-
-provide_lists() {
-    [ -n "$(distribution_version qemu-system-x86)" ] || as_root apt-get update --quiet </dev/null
+    install_packages --allow-downgrades "$@"
 }
 
 # Fills $kernel with boot/vmlinuz-* and lib/modules.
@@ -93,11 +57,11 @@ provide_kernel() {
     local package
     [ ! -e "$kernel/complete" ] || return 0
     command -v apt-get >/dev/null || { echo "no kernel, and there is no apt-get to fetch one"; return 1; }
-    if [ -z "$(kernel_package)" ] && have_root; then provide_lists >"$lab/apt.log" 2>&1; fi
+    if [ -z "$(kernel_package)" ] && have_root; then provide_lists qemu-system-x86 >"$lab/apt.log" 2>&1; fi
     package=$(kernel_package)
     [ -n "$package" ] || { echo "no kernel: apt knows no linux-image-amd64 (apt-get update)"; return 1; }
     echo "fetching $package" >&2
-    unpack_kernel "$package" >"$lab/apt.log" 2>&1 || { apt_said "could not fetch $package"; return 1; }
+    unpack_kernel "$package" >"$lab/apt.log" 2>&1 || { apt_said "could not fetch $package" "$lab/apt.log"; return 1; }
 }
 
 kernel_package() {
@@ -130,7 +94,7 @@ provide_udevadm() {
     local newer=$lab/udevadm
     if udevadm verify --help >/dev/null 2>&1; then command -v udevadm; return; fi
     if [ ! -x "$newer/run" ]; then
-        unpack_udevadm "$newer" >"$lab/apt.log" 2>&1 || { apt_said "could not fetch a newer udevadm"; return 1; }
+        unpack_udevadm "$newer" >"$lab/apt.log" 2>&1 || { apt_said "could not fetch a newer udevadm" "$lab/apt.log"; return 1; }
     fi
     echo "$newer/run"
 }

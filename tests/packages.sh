@@ -1,0 +1,50 @@
+# Installs what tests want, where that can be done without asking anybody: as root or by sudo without a password, by
+# apt. Sourced. It refuses to remove a package and to start what it installs.
+
+# Those of these "path of it, and its package" that are not there, as packages.
+missing_packages() {
+    local need
+    for need in "$@"; do
+        [ -e "${need% *}" ] || printf '%s\n' "${need##* }"
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+have_root() {
+    [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }
+}
+
+# Why packages cannot be installed here, if so.
+may_install() {
+    command -v apt-get >/dev/null || { echo "there is no apt-get"; return 1; }
+    have_root || { echo "only root may install"; return 1; }
+}
+
+distribution_version() {
+    apt-cache madison "$1" | awk -F'[| ]+' 'NR == 1 { print $3 }'
+}
+
+# Lists of packages, if this one is not on them.
+provide_lists() {
+    [ -n "$(distribution_version "$1")" ] || as_root apt-get update --quiet </dev/null
+}
+
+# Installs the packages that are named, by apt-get with the options among them.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d made="" status
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null && as_root chmod +x $policy && made=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends --no-remove \
+        "$@" </dev/null
+    status=$?
+    [ -z "$made" ] || as_root rm -f $policy
+    return $status
+}
+
+apt_said() {
+    echo "$1: $(grep -E '^(E|Err|W):' "$2" | head -1) (all of it in $2)"
+}
