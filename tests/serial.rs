@@ -2,74 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "common/board.rs"]
+mod board;
 mod common;
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use board::Board;
 use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
 use common::{Bus, Daemon, PATIENCE, read_line, within};
 use firmware_mock::DeviceKind;
-
-/// A board behind its two FIFOs.
-struct Board {
-    name: &'static str,
-    daemon: Daemon,
-    answers: File,
-    lines: File,
-    bus: Bus,
-}
-
-impl Board {
-    fn with(kind: DeviceKind, name: &'static str, config: &str) -> Self {
-        let bus = Bus::with(&[kind]);
-        let daemon = Daemon::run(&bus.device(name, &format!("[device.serial]\n{config}")));
-        let answers = daemon.reader(&format!("{name}/serial.rx"));
-        let lines = daemon.writer(&format!("{name}/serial.tx"));
-        let board = Self { name, daemon, answers, lines, bus };
-        board.wait_boot();
-        board
-    }
-
-    fn uno() -> Self {
-        Self::with(DeviceKind::Uno, "uno", "")
-    }
-
-    /// A board that has just come up may greet whoever listens.
-    fn wait_boot(&self) {
-        self.say("PING boot");
-        while read_line(&self.answers) != "PONG boot" {}
-    }
-
-    fn say(&self, line: &str) {
-        (&self.lines).write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-
-    fn ask(&self, line: &str) -> String {
-        self.say(line);
-        read_line(&self.answers)
-    }
-
-    /// A value of the answer to `STATUS`.
-    fn status(&self, key: &str) -> String {
-        let answer = self.ask("STATUS");
-        let value = answer.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-        value.unwrap_or_else(|| panic!("no {key} in {answer:?}")).to_owned()
-    }
-
-    /// The answer of `usbpipe serial`.
-    fn serial(&self, request: &[&str]) -> String {
-        self.daemon.answer(&[&["serial", self.name], request].concat())
-    }
-
-    fn inodes(&self) -> [u64; 2] {
-        ["serial.rx", "serial.tx"]
-            .map(|end| std::fs::metadata(self.daemon.path(&format!("{}/{end}", self.name))).unwrap().ino())
-    }
-}
 
 #[test]
 fn an_arduino_answers_line_by_line() {

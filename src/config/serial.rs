@@ -23,7 +23,7 @@ pub struct SerialConfig {
     pub reset: ResetPolicy,
     /// How the board is reset: one of [`PROFILES`]; `arduino`.
     pub profile: String,
-    /// How long the first byte waits after a reset; 0.
+    /// How long bytes to the board wait after an attach or a reset; 0.
     pub boot_wait: Duration,
     /// What programs open; no kind twice, empty only where `run` is not.
     pub outlets: Vec<OutletKind>,
@@ -56,12 +56,12 @@ pub enum Driver {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResetPolicy {
-    /// At each opening of an outlet.
+    /// When a program opens a data outlet of the line and none had one open.
     OnOpen,
     /// On request only.
     #[default]
     Never,
-    /// At the opening of the first outlet.
+    /// As [`ResetPolicy::OnOpen`], unless the line was in use shortly before.
     IfIdle,
 }
 

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::error::Source;
 use super::typed::{self, Typed, TypedDevice, TypedPipe, TypedSerial};
-use super::{ConfigError, OutletKind, ResetPolicy, Writers};
+use super::{ConfigError, OutletKind, Writers};
 
 /// What a configuration asks for that this version cannot do, ordered by position. A text that [`super::Config::parse`]
 /// refuses for its shape gives nothing.
@@ -38,9 +38,6 @@ const GAPS: &[Gap] = &[
     (|d| outlets(d, OutletKind::Tty), "tty outlets; use outlets = [\"fifo\"]"),
     (|d| pipes(d, |pipe| span(&pipe.patience)), "patience for slow readers; leave it out"),
     (|d| pipes(d, |pipe| is(&pipe.writers, Writers::One)), "refusing a second writer; leave `writers` out"),
-    (|d| serial(d, |serial| is(&serial.reset, ResetPolicy::OnOpen)), "reset on opening; use reset = \"never\""),
-    (|d| serial(d, |serial| is(&serial.reset, ResetPolicy::IfIdle)), "reset if idle; use reset = \"never\""),
-    (|d| serial(d, |serial| span(&serial.boot_wait)), "waiting for a board to boot; leave `boot_wait` out"),
     (|d| serial(d, |serial| span(&serial.run)), "running a program at attach; leave `run` out"),
 ];
 

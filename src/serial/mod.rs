@@ -3,12 +3,14 @@
 //! Opening is silent: nothing here touches a line or the line coding unless it is asked to.
 
 mod cdc_acm;
+mod gate;
 mod lines;
 mod notification;
 pub mod port;
 mod reset;
 
 pub use cdc_acm::{Function, LineCoding, find_function};
+pub use gate::{Gate, Hold};
 pub use lines::{Lines, Wanted};
 pub use notification::{SerialState, parse_notification};
 pub use reset::{Step, TOUCH_BAUD, profile};

@@ -94,11 +94,12 @@ impl InLine {
     }
 
     async fn serve(&mut self, attachment: &Attachment) {
-        let mut pipe = match attachment.device.open_pipe(&attachment.endpoint) {
+        let mut pipe = match attachment.open_pipe() {
             Ok(pipe) => pipe,
             Err(e) => return self.context.tell_refused(attachment, &e).await,
         };
         self.context.problem.clear();
+        self.context.found(self.fifo.has_reader());
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut open = false;
@@ -106,7 +107,7 @@ impl InLine {
             let before = self.context.counters.transfers();
             let verdict = if self.fifo.has_reader() {
                 if !std::mem::replace(&mut open, true) {
-                    self.context.counters.set_open(true);
+                    self.context.set_open(true);
                     self.context.tell("open", "a program reads");
                 }
                 let verdict = self.pump(&mut *pipe, attachment).await;
@@ -172,7 +173,7 @@ impl InLine {
 
     /// The last reader has gone, while the pump ran or in a pause.
     fn closed(&mut self) {
-        self.context.counters.set_open(false);
+        self.context.set_open(false);
         self.restore();
         self.context.tell("close", "no program reads");
         if self.forgets() {

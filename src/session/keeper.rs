@@ -261,8 +261,9 @@ impl Keeper {
             self.shared.set_endpoint(&outlet, endpoint);
             let Some(slot) = self.lines.iter().find(|l| l.outlet == outlet) else { continue };
             let Attach { device, phases, in_use } = attach;
-            let attachment =
-                Attachment { device: device.clone(), endpoint, phase: phases.clone(), _in_use: in_use.clone() };
+            let gate = self.serial_of(&slot.outlet).map(|serial| serial.gate.clone());
+            let (device, phase, _in_use) = (device.clone(), phases.clone(), in_use.clone());
+            let attachment = Attachment { device, endpoint, phase, gate, _in_use };
             slot.attachments.send_replace(Some(attachment));
         }
     }
@@ -369,10 +370,14 @@ impl Keeper {
             events: self.surroundings.events.clone(),
             counters: Arc::default(),
             problem: Arc::default(),
+            openings: self.serial_of(outlet).map(|serial| serial.openings.clone()),
             eof: self.config.unplug == Unplug::Eof,
             attachments: receiver,
             stop: self.stop.clone(),
         };
+        if let Some(openings) = &context.openings {
+            openings.add_line(&context.counters);
+        }
         self.shared.add_pipe(&context, config.endpoint, path.clone());
         let cannot = |e| DirError::from_io(&path, "cannot open", e);
         let watcher = &self.surroundings.watcher;
@@ -388,13 +393,20 @@ impl Keeper {
         Ok(())
     }
 
+    /// The serial function of which this is a data outlet.
+    fn serial_of(&self, outlet: &str) -> Option<Arc<SerialPort>> {
+        self.shared.serial().filter(|_| outlet.starts_with(SERIAL_OUTLETS))
+    }
+
     /// The addresses stand for the directions until the device is there and says which they are.
     fn make_serial(&mut self, config: &SerialConfig) -> Result<(), DirError> {
+        let name = &self.config.name;
+        let (port, due) = SerialPort::new(name, config, self.surroundings.events.clone(), self.shared.released.clone());
+        let port = Arc::new(port);
+        self.shared.set_serial(port.clone());
         self.make_line("serial.rx", &plan::serial_pipe(config, 0x81))?;
         self.make_line("serial.tx", &plan::serial_pipe(config, 0x01))?;
-        let name = &self.config.name;
-        let port = SerialPort::new(name, config, self.surroundings.events.clone(), self.shared.released.clone());
-        self.shared.set_serial(Arc::new(port));
+        self.doors.spawn(port.reset_when_opened(due));
         let listener = self.bind("serial.ctl", UnixListener::bind)?;
         let shared = self.shared.clone();
         self.doors.spawn(doors::serve_text_socket(
@@ -538,6 +550,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(1);
 const IN_FIFO_MODE: u32 = 0o640;
 const OUT_FIFO_MODE: u32 = 0o620;
 const SOCKET_MODE: u32 = 0o660;
+/// What the names of all data outlets of a serial function begin with.
+const SERIAL_OUTLETS: &str = "serial.";
 /// The longest request of a serial line is far shorter.
 const SERIAL_LINE: usize = 256;
 /// A setup packet and the longest data stage.

@@ -8,10 +8,12 @@ use nix::libc::ENOMEM;
 use tokio::sync::{mpsc, watch};
 
 use super::Events;
+use super::openings::Openings;
 use super::problem::Problem;
 use crate::bridge::Counters;
+use crate::serial::Gate;
 use crate::usb::descriptors::Endpoint;
-use crate::usb::{OpenError, TransferError, UsbDevice, advice};
+use crate::usb::{OpenError, Pipe, TransferError, UsbDevice, advice};
 
 /// Becomes true when everything shall end in order.
 pub type Stop = watch::Receiver<bool>;
@@ -38,11 +40,26 @@ pub(super) struct Attachment {
     pub(super) device: Arc<dyn UsbDevice>,
     pub(super) endpoint: Endpoint,
     pub(super) phase: watch::Receiver<Phase>,
+    /// What holds back OUT transfers of a serial line.
+    pub(super) gate: Option<Arc<Gate>>,
     /// Dropped with the attachment; when all are, nobody uses the device any more.
     pub(super) _in_use: mpsc::Sender<()>,
 }
 
 impl Attachment {
+    /// The pipe to the endpoint.
+    ///
+    /// # Errors
+    /// Those of [`UsbDevice::open_pipe`].
+    pub(super) fn open_pipe(&self) -> Result<Box<dyn Pipe>, OpenError> {
+        let pipe = self.device.open_pipe(&self.endpoint)?;
+        let gate = self.gate.as_ref().filter(|_| !self.endpoint.is_in());
+        Ok(match gate {
+            Some(gate) => gate.guard(pipe),
+            None => pipe,
+        })
+    }
+
     /// Resolves when the session is over.
     pub(super) fn over(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut phase = self.phase.clone();
@@ -72,6 +89,8 @@ pub(super) struct Context {
     pub(super) events: Events,
     pub(super) counters: Arc<Counters>,
     pub(super) problem: Arc<Problem>,
+    /// Told of programs that come and go, if this is a data outlet of a serial function.
+    pub(super) openings: Option<Arc<Openings>>,
     /// `unplug = "eof"`.
     pub(super) eof: bool,
     /// The attachment of the moment. A line that is late simply misses the sessions in between.
@@ -82,6 +101,21 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn tell(&self, event: &str, text: impl Into<String>) {
         self.events.tell(event, &self.device, Some(&self.outlet), text);
+    }
+
+    /// What is found open when a session begins.
+    pub(super) fn found(&self, open: bool) {
+        if let Some(openings) = &self.openings {
+            openings.found(&self.outlet, open);
+        }
+    }
+
+    /// The first program has opened the outlet, or the last one has closed it.
+    pub(super) fn set_open(&self, open: bool) {
+        self.counters.set_open(open);
+        if let Some(openings) = &self.openings {
+            openings.set(&self.outlet, open);
+        }
     }
 
     /// The next session's attachment; `None` when there will be no more.

@@ -24,6 +24,7 @@ mod late;
 mod line;
 mod locate;
 mod lock;
+mod openings;
 mod out_line;
 mod plan;
 mod problem;

@@ -76,11 +76,12 @@ impl OutLine {
     }
 
     async fn serve(&mut self, attachment: &Attachment) {
-        let mut pipe = match attachment.device.open_pipe(&attachment.endpoint) {
+        let mut pipe = match attachment.open_pipe() {
             Ok(pipe) => pipe,
             Err(e) => return self.context.tell_refused(attachment, &e).await,
         };
         self.context.problem.clear();
+        self.context.found(self.fifo.has_writer() || self.pump.as_ref().is_some_and(Pump::has_pending));
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut open = false;
@@ -99,7 +100,7 @@ impl OutLine {
                 }
             }
             if !std::mem::replace(&mut open, true) {
-                self.context.counters.set_open(true);
+                self.context.set_open(true);
                 self.context.tell("open", "a program writes");
             }
             let before = self.context.counters.transfers();
@@ -141,7 +142,7 @@ impl OutLine {
 
     /// The last writer has gone. The next one gets transfers as configured, if the kernel has memory for them then.
     fn closed(&mut self) {
-        self.context.counters.set_open(false);
+        self.context.set_open(false);
         if let Some(Pump::Bulk(pump)) = &mut self.pump {
             pump.restore();
         }

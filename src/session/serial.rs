@@ -3,28 +3,31 @@
 //! ```text
 //!   serial.ctl ─┐
 //!   commands ───┼─► SerialPort (one request at a time) ─► class requests
-//!   attach ─────┘        └─ remembers what was asked for, and asks again when the device is back
+//!   openings ───┤        ├─ remembers what was asked for, and asks again when the device is back
+//!   attach ─────┘        └─ shuts the gate before the OUT endpoint while the board is in reset or boots
 //! ```
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::Events;
 use super::control::{disconnected, done, error_name};
 use super::lock::lock;
+use super::openings::Openings;
 use crate::config::SerialConfig;
 use crate::request::{Answer, ErrorName, Line, SerialRequest};
-use crate::serial::{Function, Lines, SerialState, Step, TOUCH_BAUD, Wanted, parse_notification, profile};
+use crate::serial::{Function, Gate, Hold, Lines, SerialState, Step, TOUCH_BAUD, Wanted, parse_notification, profile};
 use crate::usb::{Transfer, TransferError, UsbDevice, complete};
 
 /// The serial function of one device, over all its sessions.
 pub(super) struct SerialPort {
     device_name: String,
     profile: String,
+    boot_wait: Duration,
     events: Events,
     state: tokio::sync::Mutex<State>,
     /// Told when the session is over, so that no request holds the line any longer.
@@ -32,35 +35,78 @@ pub(super) struct SerialPort {
     reported: Arc<Mutex<Option<SerialState>>>,
     /// Whether the device is released to another program.
     released: watch::Sender<bool>,
+    /// What its lines tell of programs.
+    pub(super) openings: Arc<Openings>,
+    /// What holds OUT transfers back.
+    pub(super) gate: Arc<Gate>,
+    /// Holds the gate while the board boots.
+    boot: Mutex<Option<Task>>,
 }
 
 struct State {
     wanted: Wanted,
     attached: Option<(Arc<dyn UsbDevice>, Lines)>,
-    listener: Option<Listener>,
+    /// Reads notifications. It has a pipe of the device, so it must not outlive the session.
+    listener: Option<Task>,
 }
 
-/// The task that reads notifications. It has a pipe of the device, so it must not outlive the session.
-struct Listener(AbortHandle);
+/// A task that ends with this.
+struct Task(AbortHandle);
 
-impl Drop for Listener {
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 impl SerialPort {
-    pub(super) fn new(name: &str, config: &SerialConfig, events: Events, released: watch::Sender<bool>) -> Self {
+    /// Also what is to be given to [`SerialPort::reset_when_opened`].
+    pub(super) fn new(
+        name: &str,
+        config: &SerialConfig,
+        events: Events,
+        released: watch::Sender<bool>,
+    ) -> (Self, mpsc::Receiver<Hold>) {
         let wanted = Wanted { baud: config.baud, mode: config.mode, dtr: config.dtr, rts: config.rts };
-        Self {
+        let gate = Arc::<Gate>::default();
+        let (openings, due) = Openings::new(config.reset, gate.clone());
+        let port = Self {
             device_name: name.to_owned(),
             profile: config.profile.clone(),
+            boot_wait: config.boot_wait,
             events,
             state: tokio::sync::Mutex::new(State { wanted, attached: None, listener: None }),
             over: Notify::new(),
             reported: Arc::default(),
             released,
+            openings: Arc::new(openings),
+            gate,
+            boot: Mutex::default(),
+        };
+        (port, due)
+    }
+
+    /// Resets the board each time that is due. Ends only by being dropped.
+    pub(super) async fn reset_when_opened(self: Arc<Self>, mut due: mpsc::Receiver<Hold>) {
+        while let Some(_hold) = due.recv().await {
+            if let Answer::Error { text, .. } = self.execute(&SerialRequest::Reset(None)).await {
+                self.tell("error", format!("a program opened the line, but the board could not be reset: {text}"));
+            }
         }
+    }
+
+    /// The board has just been plugged in or reset: nothing is sent to it while it boots. What it says meanwhile proves
+    /// nothing, because bootloaders talk, too.
+    fn wait_for_boot(&self) {
+        if self.boot_wait.is_zero() {
+            return;
+        }
+        let (hold, time) = (self.gate.hold(), self.boot_wait);
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            drop(hold);
+        });
+        *lock(&self.boot) = Some(Task(task.abort_handle()));
     }
 
     /// The device is there: asks of it what was asked for before, and listens to what it reports.
@@ -72,6 +118,7 @@ impl SerialPort {
         }
         state.listener = self.listen(&device, &function);
         state.attached = Some((device, lines));
+        self.wait_for_boot();
     }
 
     /// The device has gone. Requests that are under way end at once, however long a pulse they asked for.
@@ -80,6 +127,8 @@ impl SerialPort {
         let mut state = self.state.lock().await;
         state.attached = None;
         state.listener = None;
+        *lock(&self.boot) = None;
+        self.openings.session_over();
         *lock(&self.reported) = None;
     }
 
@@ -134,6 +183,7 @@ impl SerialPort {
             return Answer::Error { name: ErrorName::Invalid, text };
         };
         let before = lines.wanted();
+        let _hold = self.gate.hold();
         for step in steps {
             let result = match step {
                 Step::Lines { dtr, rts } => lines.set_lines(device, Some(dtr), Some(rts)).await,
@@ -150,6 +200,7 @@ impl SerialPort {
         if before.dtr.is_none() {
             *lines = Lines::new(*lines.function(), before);
         }
+        self.wait_for_boot();
         self.tell("reset", format!("the board was reset ({name})"));
         Answer::Ok(String::new())
     }
@@ -201,7 +252,7 @@ impl SerialPort {
     }
 
     /// Reads notifications until the session is over; one transfer waits in the device, nothing is polled.
-    fn listen(&self, device: &Arc<dyn UsbDevice>, function: &Function) -> Option<Listener> {
+    fn listen(&self, device: &Arc<dyn UsbDevice>, function: &Function) -> Option<Task> {
         let endpoint = function.notification?;
         let mut pipe = device.open_pipe(&endpoint).ok()?;
         let (events, name, reported) = (self.events.clone(), self.device_name.clone(), self.reported.clone());
@@ -223,7 +274,7 @@ impl SerialPort {
                 }
             }
         });
-        Some(Listener(task.abort_handle()))
+        Some(Task(task.abort_handle()))
     }
 
     fn tell(&self, event: &str, text: impl Into<String>) {
