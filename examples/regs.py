@@ -8,7 +8,10 @@ import sys
 
 def main(directory):
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    control.connect(f"{directory}/regs/ep_00.sock")
+    try:
+        control.connect(f"{directory}/regs/ep_00.sock")
+    except OSError:
+        sys.exit(f"regs.py: no demo runs in {directory}; start one in another terminal: usbpipe demo --dir {directory}")
 
     def request(request_type, number, value, index, length, data=b""):
         control.send(struct.pack("<BBHHH", request_type, number, value, index, length) + data)

@@ -4,6 +4,7 @@
 set -eu
 dir=${1:?usage: tone.sh DIR FILE}
 file=${2:?usage: tone.sh DIR FILE}
+. "${0%/*}/need-demo"
 ask() { # one request on the control pipe, one answer
     echo "$1" >"$dir/tone/ep_00.request"
     read -r answer <&3
