@@ -57,6 +57,20 @@ pub(super) enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         request: Vec<String>,
     },
+    /// Let go of a device, for a command or until it is reclaimed; programs that have its outlets open wait
+    #[command(after_help = RELEASE_HELP)]
+    Release {
+        /// Name in the daemon
+        device: String,
+        /// Command to run meanwhile; {port} in its arguments is the device's serial port
+        #[arg(last = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+    /// Take a released device back
+    Reclaim {
+        /// Name in the daemon
+        device: String,
+    },
     /// Show state and counters of every pipe
     Status {
         /// As one JSON document
@@ -148,6 +162,15 @@ Requests:
   baud N      mode 8N1      lines      break MS
   dtr on|off|pulse MS      rts on|off|pulse MS
   reset [arduino|wiring|esp]      touch      release      reclaim";
+
+const RELEASE_HELP: &str = "\
+The bridge goes on when the command has ended, however it ended; the exit status is the command's. Signals are passed
+on to it.
+
+  usbpipe release uno -- avrdude -c arduino -p m328p -P {port} -U flash:w:blink.hex
+  usbpipe serial leonardo touch && usbpipe release leonardo -- avrdude -c avr109 -p m32u4 -P {port} …
+
+Without a command the device stays released until `usbpipe reclaim`.";
 
 const UDEV_HELP: &str = "\
 Without a selector: rules for the devices of the configuration; without one, the rules for well-known boards.

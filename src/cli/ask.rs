@@ -67,7 +67,7 @@ fn selector(device: &str) -> Option<Selector> {
     if device.contains([':', '/']) { device.parse().ok() } else { None }
 }
 
-async fn ask_daemon(dir: &Path, request: Request) -> Result<String, Failure> {
+pub(super) async fn ask_daemon(dir: &Path, request: Request) -> Result<String, Failure> {
     let mut client = Client::connect(dir).await.map_err(Failure::run_time)?;
     match client.ask(&request).await {
         Ok(Reply::Answer(answer)) => Ok(answer),
@@ -77,7 +77,7 @@ async fn ask_daemon(dir: &Path, request: Request) -> Result<String, Failure> {
     }
 }
 
-fn show(answer: &str) -> Outcome {
+pub(super) fn show(answer: &str) -> Outcome {
     super::status::print_line(answer)?;
     match answer.parse::<Answer>() {
         Ok(Answer::Ok(_)) => Ok(0),

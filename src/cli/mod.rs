@@ -6,12 +6,14 @@ mod appearing;
 mod args;
 mod ask;
 mod check;
+mod child;
 mod demo;
 mod list;
 mod logging;
 mod man;
 mod own_devices;
 mod own_ports;
+mod release;
 mod run;
 mod status;
 mod udev;
@@ -75,6 +77,8 @@ fn dispatch(args: Args) -> Outcome {
         Command::Bridge { selectors } => with_runtime(run::bridge(dir, selectors)),
         Command::Control { device, request } => with_runtime(ask::control(dir, device, request.join(" "))),
         Command::Serial { device, request } => with_runtime(ask::serial(dir, device, request.join(" "))),
+        Command::Release { device, command } => with_runtime(release::release(dir, device, command)),
+        Command::Reclaim { device } => with_runtime(release::reclaim(dir, device)),
         Command::Status { json } => with_runtime(status::status(dir, json)),
         Command::Events => with_runtime(status::events(dir)),
         Command::Demo => with_runtime(demo::demo(dir)),

@@ -1,5 +1,6 @@
 //! The daemon's side of `admin.sock`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -9,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::Devices;
 use super::protocol::{MAX_REQUEST, Reply, Request};
-use crate::session::{Events, TextLine, TextReader};
+use crate::session::{Events, Lease, TextLine, TextReader};
 
 /// Serves clients until it is aborted.
 pub(super) async fn serve(listener: UnixListener, devices: Devices, events: Events) {
@@ -29,10 +30,11 @@ pub(super) async fn serve(listener: UnixListener, devices: Devices, events: Even
 async fn client(stream: UnixStream, devices: Devices, events: Events) {
     let (source, mut out) = stream.into_split();
     let mut lines = TextReader::new(source, MAX_REQUEST);
+    let mut leases = Leases::default();
     while let Some(line) = lines.next().await {
         let reply = match parse(line) {
             Ok(Request::Events) => return tell_events(lines, out, events).await,
-            Ok(request) => carry_out(request, &devices).await,
+            Ok(request) => carry_out(request, &devices, &mut leases).await,
             Err(problem) => Reply::Error(problem),
         };
         if send(&mut out, &reply).await.is_err() {
@@ -48,9 +50,23 @@ fn parse(line: TextLine) -> Result<Request, String> {
     }
 }
 
-async fn carry_out(request: Request, devices: &Devices) -> Reply {
+/// What a client was lent, by device. It is taken back with the last of these.
+type Leases = HashMap<String, Lease>;
+
+async fn carry_out(request: Request, devices: &Devices, leases: &mut Leases) -> Reply {
     let answer = match request {
         Request::Status => return Reply::Ok(devices.status()),
+        Request::Release { device, borrower: Some(borrower), port } => {
+            return lend(device, borrower, port, devices, leases).await;
+        }
+        Request::Release { device, borrower: None, .. } => match devices.with(&device, |d| d.release()) {
+            Ok(work) => Ok(work.await),
+            Err(e) => Err(e),
+        },
+        Request::Reclaim { device } => match leases.remove(&device) {
+            Some(_lease) => return Reply::Answer("ok".to_owned()),
+            None => devices.with(&device, |d| d.reclaim()),
+        },
         Request::Events => return Reply::Error("events were asked for in a place where they cannot be".into()),
         Request::Control { device, request } => match devices.with(&device, |d| d.control(request)) {
             Ok(work) => Ok(work.await),
@@ -62,6 +78,26 @@ async fn carry_out(request: Request, devices: &Devices) -> Reply {
         },
     };
     answer.map_or_else(Reply::Error, |answer| Reply::Answer(answer.to_string()))
+}
+
+/// Lends a device until the client leaves. Without the port that it needs, it has no use for the device.
+async fn lend(device: String, borrower: String, port: bool, devices: &Devices, leases: &mut Leases) -> Reply {
+    let work = devices.with(&device, |d| (d.lend(borrower, port), d.kernel_port()));
+    let (lease, kernel_port) = match work {
+        Ok((lease, kernel_port)) => (lease.await, kernel_port),
+        Err(e) => return Reply::Error(e),
+    };
+    let found = match (&lease, port) {
+        (Ok(_), true) => kernel_port.await.map(Some),
+        _ => Ok(None),
+    };
+    match lease.and_then(|lease| found.map(|port| (lease, port))) {
+        Ok((lease, port)) => {
+            leases.insert(device, lease);
+            Reply::Released(port)
+        }
+        Err(e) => Reply::Error(e),
+    }
 }
 
 /// One JSON line an event, until the client leaves. A client that is too slow is told how many it missed.

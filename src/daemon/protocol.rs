@@ -1,7 +1,10 @@
 //! What commands and daemon say to each other on `admin.sock`: one JSON object a line, each way.
 //!
 //! `{"cmd":"status"}` is answered by `{"ok":[…]}`, anything that fails by `{"error":"…"}`; after `{"cmd":"events"}`
-//! events follow, one a line, until the client leaves.
+//! events follow, one a line, until the client leaves. What `{"cmd":"release","device":"uno","borrower":"avrdude"}` lends is
+//! taken back when the client leaves.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,22 @@ pub enum Request {
         /// The request as text.
         request: String,
     },
+    /// Let go of a device.
+    Release {
+        /// The device's name.
+        device: String,
+        /// For whom, in words for people; without it, until a reclaim.
+        #[serde(default)]
+        borrower: Option<String>,
+        /// Whether the port of this machine's kernel is needed.
+        #[serde(default)]
+        port: bool,
+    },
+    /// Take a device back: what this client was lent, else whatever was released.
+    Reclaim {
+        /// The device's name.
+        device: String,
+    },
     /// One request of a serial line.
     Serial {
         /// The device's name.
@@ -37,8 +56,10 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Status`].
     Ok(Vec<DeviceStatus>),
-    /// To [`Request::Control`] and [`Request::Serial`]: the answer line.
+    /// To [`Request::Control`], [`Request::Serial`] and [`Request::Reclaim`]: the answer line.
     Answer(String),
+    /// To [`Request::Release`]: the port, where one was asked for.
+    Released(Option<PathBuf>),
     /// The request could not be carried out.
     Error(String),
 }

@@ -11,7 +11,8 @@ use tokio::sync::broadcast;
 pub struct Event {
     /// Seconds since 1970.
     pub time: f64,
-    /// What kind: `attach`, `detach`, `open`, `close`, `loss`, `stall`, `error`, `warning`, `line`, `reset`.
+    /// What kind: `attach`, `detach`, `pause`, `resume`, `open`, `close`, `loss`, `stall`, `error`, `warning`, `line`,
+    /// `reset`.
     pub event: String,
     /// The device's name.
     pub device: String,

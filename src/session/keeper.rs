@@ -48,7 +48,8 @@ pub struct Surroundings {
 /// The daemon's hold on one device.
 pub struct Handle {
     config: DeviceConfig,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) own: Own,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -113,8 +114,9 @@ impl Keeper {
             keeper.remove_entries();
             return Err(error);
         }
+        let own = keeper.surroundings.own.clone();
         let task = tokio::spawn(keeper.run());
-        Ok(Handle { config, shared, stop, task })
+        Ok(Handle { config, shared, own, stop, task })
     }
 
     fn make_known_outlets(&mut self) -> Result<(), DirError> {
@@ -137,6 +139,7 @@ impl Keeper {
             let (started, moved) = (Instant::now(), self.shared.transfers());
             let found = tokio::select! {
                 found = locate(&self.config, &self.surroundings.own) => found,
+                () = self.shared.loan.is_wanted() => continue,
                 () = stopped(&mut self.stop) => break,
             };
             let ended = match found {
@@ -155,6 +158,7 @@ impl Keeper {
             }
             tokio::select! {
                 () = arrivals.wait(ended.err(), &mut backoff) => {}
+                () = self.shared.loan.is_wanted() => {}
                 () = stopped(&mut self.stop) => {}
             }
         }
@@ -162,9 +166,8 @@ impl Keeper {
     }
 
     async fn wait_for_reclaim(&mut self) {
-        let mut released = self.shared.released.subscribe();
         tokio::select! {
-            _ = released.wait_for(|released| !*released) => {}
+            () = self.shared.loan.is_returned() => {}
             () = stopped(&mut self.stop) => {}
         }
     }
@@ -206,6 +209,7 @@ impl Keeper {
             () = stopped(&mut stop) => return Ok(()),
         }
         self.shared.attached(device.clone(), backend, place.clone());
+        self.shared.set_function(function.as_ref());
         if let (Some(function), Some(serial)) = (function, self.shared.serial()) {
             tokio::select! {
                 () = serial.attach(device.clone(), function) => {}
@@ -221,12 +225,11 @@ impl Keeper {
         let product = d.product.as_deref().unwrap_or("no product string");
         self.shared.tell("attach", format!("{:04x}:{:04x} {product:?}, {} speed", d.vendor_id, d.product_id, d.speed));
 
-        let mut released = self.shared.released.subscribe();
         let refused = refused.into_keys().collect();
         let ended = tokio::select! {
             () = self.catch_up(&claim, refused, missing, late_function, &attach) => None,
             reason = device.gone() => Some((Phase::Gone, reason)),
-            _ = released.wait_for(|released| *released) => Some((Phase::Released, "released".to_owned())),
+            () = self.shared.loan.is_wanted() => Some((Phase::Released, "released".to_owned())),
             () = stopped(&mut stop) => None,
         };
         drop(attach);
@@ -401,7 +404,7 @@ impl Keeper {
     /// The addresses stand for the directions until the device is there and says which they are.
     fn make_serial(&mut self, config: &SerialConfig) -> Result<(), DirError> {
         let name = &self.config.name;
-        let (port, due) = SerialPort::new(name, config, self.surroundings.events.clone(), self.shared.released.clone());
+        let (port, due) = SerialPort::new(name, config, self.surroundings.events.clone());
         let port = Arc::new(port);
         self.shared.set_serial(port.clone());
         self.make_line("serial.rx", &plan::serial_pipe(config, 0x81))?;
@@ -474,6 +477,7 @@ impl Keeper {
         if let Some(serial) = self.shared.serial() {
             serial.detach().await;
         }
+        self.shared.loan.set_free();
         self.remove_entries();
     }
 

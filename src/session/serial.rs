@@ -11,7 +11,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::Events;
@@ -33,8 +33,6 @@ pub(super) struct SerialPort {
     /// Told when the session is over, so that no request holds the line any longer.
     over: Notify,
     reported: Arc<Mutex<Option<SerialState>>>,
-    /// Whether the device is released to another program.
-    released: watch::Sender<bool>,
     /// What its lines tell of programs.
     pub(super) openings: Arc<Openings>,
     /// What holds OUT transfers back.
@@ -61,12 +59,7 @@ impl Drop for Task {
 
 impl SerialPort {
     /// Also what is to be given to [`SerialPort::reset_when_opened`].
-    pub(super) fn new(
-        name: &str,
-        config: &SerialConfig,
-        events: Events,
-        released: watch::Sender<bool>,
-    ) -> (Self, mpsc::Receiver<Hold>) {
+    pub(super) fn new(name: &str, config: &SerialConfig, events: Events) -> (Self, mpsc::Receiver<Hold>) {
         let wanted = Wanted { baud: config.baud, mode: config.mode, dtr: config.dtr, rts: config.rts };
         let gate = Arc::<Gate>::default();
         let (openings, due) = Openings::new(config.reset, gate.clone());
@@ -78,7 +71,6 @@ impl SerialPort {
             state: tokio::sync::Mutex::new(State { wanted, attached: None, listener: None }),
             over: Notify::new(),
             reported: Arc::default(),
-            released,
             openings: Arc::new(openings),
             gate,
             boot: Mutex::default(),
@@ -132,15 +124,8 @@ impl SerialPort {
         *lock(&self.reported) = None;
     }
 
-    /// Carries out one request.
+    /// Carries out one request. Release and reclaim are about more than the line: see [`super::release`].
     pub(super) async fn execute(&self, request: &SerialRequest) -> Answer {
-        match request {
-            SerialRequest::Release | SerialRequest::Reclaim => {
-                self.released.send_replace(*request == SerialRequest::Release);
-                return Answer::Ok(String::new());
-            }
-            _ => {}
-        }
         let over = async {
             match request {
                 // That the device goes is what a touch waits for.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::control::{disconnected, error_name, execute, transfer};
 use super::line::Context;
+use super::loan::Loan;
 use super::lock::lock;
 use super::problem::Problem;
 use super::serial::SerialPort;
@@ -15,6 +16,7 @@ use super::{DeviceStatus, Events, PipeStatus};
 use crate::bridge::Counters;
 use crate::name;
 use crate::request::{Answer, ControlRequest, ErrorName, RequestError, SerialRequest};
+use crate::serial::Function;
 use crate::usb::descriptors::{Descriptors, Endpoint};
 use crate::usb::{TransferError, UsbDevice};
 
@@ -24,7 +26,8 @@ pub(super) struct Shared {
     /// How long a control transfer may take.
     pub(super) timeout: Duration,
     pub(super) events: Events,
-    pub(super) released: watch::Sender<bool>,
+    pub(super) loan: Loan,
+    attached: watch::Sender<bool>,
     state: Mutex<State>,
 }
 
@@ -39,6 +42,7 @@ struct State {
     sessions: u64,
     pipes: Vec<PipeEntry>,
     serial: Option<Arc<SerialPort>>,
+    control_interface: Option<u8>,
 }
 
 /// One line, for `status`.
@@ -53,8 +57,8 @@ struct PipeEntry {
 
 impl Shared {
     pub(super) fn new(name: &str, timeout: Duration, events: Events) -> Self {
-        let released = watch::channel(false).0;
-        Self { name: name.to_owned(), timeout, events, released, state: Mutex::default() }
+        let (loan, attached) = (Loan::default(), watch::Sender::new(false));
+        Self { name: name.to_owned(), timeout, events, loan, attached, state: Mutex::default() }
     }
 
     pub(super) fn tell(&self, event: &str, text: impl Into<String>) {
@@ -109,10 +113,29 @@ impl Shared {
         state.place = Some(place);
         state.reason = None;
         state.sessions += 1;
+        drop(state);
+        self.attached.send_replace(true);
+    }
+
+    /// Resolves when a session is there.
+    pub(super) async fn is_attached(&self) {
+        let _ = self.attached.subscribe().wait_for(|attached| *attached).await;
+    }
+
+    /// The serial function of this session.
+    pub(super) fn set_function(&self, function: Option<&Function>) {
+        lock(&self.state).control_interface = function.map(|f| f.control_interface);
+    }
+
+    /// Backend, place and CDC control interface of the last session.
+    pub(super) fn last_place(&self) -> Option<(&'static str, String, Option<u8>)> {
+        let state = lock(&self.state);
+        Some((state.backend?, state.place.clone()?, state.control_interface))
     }
 
     /// True when this reason is news.
     pub(super) fn detached(&self, reason: String) -> bool {
+        self.attached.send_replace(false);
         let mut state = lock(&self.state);
         state.device = None;
         state.reason.replace(reason) != state.reason
@@ -159,14 +182,16 @@ impl Shared {
     }
 
     /// Answers one line of the serial grammar.
-    pub(super) async fn answer_serial(&self, line: &str) -> Answer {
+    pub(super) async fn answer_serial(self: &Arc<Self>, line: &str) -> Answer {
         let request = match SerialRequest::parse(line) {
             Ok(request) => request,
             Err(error) => return error.into(),
         };
-        match self.serial() {
-            Some(serial) => serial.execute(&request).await,
-            None => {
+        match (&request, self.serial()) {
+            (SerialRequest::Release, _) => self.release().await,
+            (SerialRequest::Reclaim, _) => self.reclaim(),
+            (_, Some(serial)) => serial.execute(&request).await,
+            (_, None) => {
                 let text = format!(
                     "{} has no serial function; `usbpipe control` takes requests of the control pipe",
                     self.name
@@ -179,15 +204,16 @@ impl Shared {
     pub(super) fn status(&self) -> DeviceStatus {
         let state = lock(&self.state);
         let d = state.descriptors.as_deref();
-        let phase = match (&state.device, *self.released.borrow()) {
+        let borrower = self.loan.borrower();
+        let phase = match (&state.device, &borrower) {
             (Some(_), _) => "attached",
-            (None, true) => "released",
-            (None, false) => "searching",
+            (None, Some(_)) => "released",
+            (None, None) => "searching",
         };
         DeviceStatus {
             name: self.name.clone(),
             state: phase.to_owned(),
-            reason: state.reason.clone(),
+            reason: borrower.map(|name| format!("released to {name}")).or_else(|| state.reason.clone()),
             id: d.map(|d| format!("{:04x}:{:04x}", d.vendor_id, d.product_id)),
             product: d.and_then(|d| d.product.clone()),
             serial: d.and_then(|d| d.serial_number.clone()),

@@ -1,0 +1,169 @@
+//! A device that another program gets for a while, as somebody meets it who uploads firmware with a monitor open.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "common/board.rs"]
+mod board;
+#[path = "common/cable.rs"]
+mod cable;
+mod common;
+#[path = "common/vitals.rs"]
+mod vitals;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Stdio};
+
+use board::Board;
+use cable::Cable;
+use common::{Daemon, kill, read_line, usbpipe, wait_child};
+use firmware_mock::DeviceKind;
+use nix::sys::signal::Signal;
+use vitals::Events;
+
+/// A port with a program on each of its FIFOs. With `eof` a real unplug would end them.
+struct Line {
+    daemon: Daemon,
+    cable: Cable,
+    from: File,
+    to: File,
+}
+
+impl Line {
+    fn new() -> Self {
+        let cable = Cable::new();
+        let daemon = Daemon::run(&cable.device("unplug = \"eof\"", ""));
+        let (from, to) = (daemon.reader("board/serial.rx"), daemon.writer("board/serial.tx"));
+        daemon.wait_pipe("board", "serial.rx", |pipe| pipe["open"] == true);
+        Self { daemon, cable, from, to }
+    }
+
+    /// `usbpipe release board -- COMMAND`, once the command runs: it says a line first.
+    fn lend(&self, command: &str) -> (Child, BufReader<ChildStdout>) {
+        let mut release = usbpipe();
+        release
+            .arg("--dir")
+            .arg(&self.daemon.dir)
+            .args(["release", "board", "--", "sh", "-c", command, "sh", "{port}"]);
+        let mut child = release.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        (child, said)
+    }
+
+    /// The programs that were there before go on.
+    fn goes_on(&self) {
+        self.daemon.wait_status("board", |s| s["state"] == "attached");
+        self.cable.say(b"from afar\n");
+        assert_eq!(read_line(&self.from), "from afar");
+        (&self.to).write_all(b"back there\n").unwrap();
+        assert_eq!(self.cable.hear(11), b"back there\n");
+    }
+}
+
+#[test]
+fn an_uploader_gets_the_port_while_a_monitor_waits_and_sees_no_end() {
+    let line = Line::new();
+    let mut events = Events::of(&line.daemon);
+    let upload = "exec 3<>$1; echo ready; echo sync >&3; read -r answer <&3; echo \"$answer\"; exit 7";
+    let (mut child, mut said) = line.lend(upload);
+    assert_eq!(line.cable.hear(5), b"sync\n");
+    let status = line.daemon.status("board");
+    assert_eq!((&status["state"], &status["reason"]), (&"released".into(), &"released to sh".into()));
+    (&line.to).write_all(b"early\n").unwrap();
+    line.cable.say(b"in sync\n");
+    let mut answer = String::new();
+    said.read_line(&mut answer).unwrap();
+    assert_eq!(answer, "in sync\n", "nobody else took it");
+    assert_eq!(wait_child(&mut child).code(), Some(7));
+    assert_eq!(line.cable.hear(6), b"early\n");
+    line.goes_on();
+    for event in ["pause", "detach", "resume", "attach"] {
+        events.wait(event, "board");
+    }
+}
+
+#[test]
+fn the_port_comes_back_when_the_command_is_killed() {
+    let line = Line::new();
+    let (mut child, mut said) = line.lend("echo ready; echo $$; exec sleep 1000");
+    let mut pid = String::new();
+    said.read_line(&mut pid).unwrap();
+    kill(pid.trim().parse().unwrap(), Signal::SIGKILL);
+    assert_eq!(wait_child(&mut child).code(), Some(128 + 9));
+    line.goes_on();
+}
+
+#[test]
+fn the_port_comes_back_when_the_client_is_killed() {
+    let line = Line::new();
+    let (mut child, mut said) = line.lend("echo ready; echo $$; exec sleep 1000");
+    let mut pid = String::new();
+    said.read_line(&mut pid).unwrap();
+    child.kill().unwrap();
+    wait_child(&mut child);
+    line.goes_on();
+    kill(pid.trim().parse().unwrap(), Signal::SIGKILL);
+}
+
+#[test]
+fn signals_reach_the_command_and_not_the_client() {
+    let line = Line::new();
+    for (name, signal) in [("TERM", Signal::SIGTERM), ("HUP", Signal::SIGHUP), ("USR1", Signal::SIGUSR1)] {
+        let (mut child, _said) = line.lend(&format!("trap 'exit 5' {name}; echo ready; while :; do sleep 0.01; done"));
+        kill(child.id(), signal);
+        assert_eq!(wait_child(&mut child).code(), Some(5), "{name}");
+    }
+    line.goes_on();
+}
+
+#[test]
+fn one_program_gets_it_at_a_time_and_a_person_can_take_it_back() {
+    let line = Line::new();
+    let (mut child, _said) = line.lend("echo ready; exec sleep 1000");
+    let second = line.daemon.ask(&["release", "board", "--", "true"]);
+    assert_eq!(second.status.code(), Some(1));
+    let told = String::from_utf8(second.stderr).unwrap();
+    assert!(told.contains("released already, to sh") && told.contains("usbpipe reclaim board"), "{told}");
+    assert_eq!(line.daemon.answer(&["reclaim", "board"]), "ok");
+    line.goes_on();
+    kill(child.id(), Signal::SIGTERM);
+    assert_eq!(wait_child(&mut child).code(), Some(128 + 15));
+    line.goes_on();
+}
+
+#[test]
+fn without_a_command_it_stays_released_until_it_is_reclaimed() {
+    let line = Line::new();
+    for _ in 0..2 {
+        assert_eq!(line.daemon.answer(&["release", "board"]), "ok");
+        assert_eq!(line.daemon.status("board")["state"], "released");
+    }
+    assert_eq!(line.daemon.answer(&["reclaim", "board"]), "ok");
+    line.goes_on();
+}
+
+#[test]
+fn a_command_that_cannot_run_says_so_and_changes_nothing() {
+    let line = Line::new();
+    let failed = line.daemon.ask(&["release", "board", "--", "/nowhere/avrdude"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let told = String::from_utf8(failed.stderr).unwrap();
+    assert!(told.contains("/nowhere/avrdude cannot be started"), "{told}");
+    let unknown = line.daemon.ask(&["release", "nobody", "--", "true"]);
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("it has board"));
+    line.goes_on();
+}
+
+#[test]
+fn a_board_behind_a_server_can_be_released_and_has_no_port_here() {
+    let board = Board::with(DeviceKind::Uno, "uno", "");
+    let released = board.daemon.ask(&["release", "uno", "--", "sh", "-c", "exit 3"]);
+    assert_eq!(released.status.code(), Some(3));
+    assert_eq!(board.ask("PING 1"), "PONG 1");
+    let refused = board.daemon.ask(&["release", "uno", "--", "cat", "{port}"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("this machine has no port for it"), "{told}");
+    assert_eq!(board.ask("PING 2"), "PONG 2");
+}
