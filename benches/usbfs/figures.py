@@ -34,13 +34,13 @@ class Gadget:
 class Daemon:
     """usbpipe with one bridged device, for as long as a block lasts: both sides want the device for themselves."""
 
-    def __init__(self, program, ids):
+    def __init__(self, program, ids, backend=BACKEND, before=()):
         self.dir = pathlib.Path(tempfile.mkdtemp())
         vid, pid = ids.split(":")
         config = self.dir / "usbpipe.toml"
         match = f"match = {{ vid = 0x{vid}, pid = 0x{pid} }}"
-        config.write_text(f'[[device]]\nname = "g"\n{match}\nbackend = "{BACKEND}"\ndetach = true\n')
-        command = [program, "--dir", self.dir / "run", "-c", config, "run"]
+        config.write_text(f'[[device]]\nname = "g"\n{match}\nbackend = "{backend}"\ndetach = true\n')
+        command = [*before, program, "--dir", self.dir / "run", "-c", config, "run"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             if "attach" in line:
@@ -125,13 +125,13 @@ def rounds(command):
     return [statistics.median(float(line) for line in output.split()[ROUNDS // 10:])]
 
 
-def usbpipe_echo(program, direct, ids):
-    with Daemon(program, ids) as daemon:
+def usbpipe_echo(program, direct, ids, *how):
+    with Daemon(program, ids, *how) as daemon:
         return rounds([direct, "fifos", "-", "-", daemon.outlets / "ep_02", daemon.outlets / "ep_81", str(ROUNDS)])
 
 
-def direct_echo(program, direct, ids):
-    return rounds([direct, "echo", ids, "0", "0x02", "0x81", str(ROUNDS)])
+def direct_echo(program, direct, ids, backend=BACKEND, before=()):
+    return rounds([*before, direct, "echo", ids, "0", "0x02", "0x81", str(ROUNDS)])
 
 
 def measure(names, ours, theirs, *arguments):
@@ -156,6 +156,11 @@ def main():
     measure(["usbfs_in_MiB_s", "usbfs_in_cpu_s_per_GiB"], usbpipe_in, direct_in, program, direct, source_sink.ids)
     measure(["usbfs_out_MiB_s", "usbfs_out_cpu_s_per_GiB"], usbpipe_out, direct_out, program, direct, source_sink.ids)
     measure(["usbfs_echo_64_p50_us"], usbpipe_echo, direct_echo, program, direct, loopback.ids)
+    # nusb reaps on a thread of its own. What waking one more processor costs in emulation shows in what follows: the
+    # same where no other is woken, and with libusb, which has no such thread.
+    one = ["taskset", "-c", "0"]
+    measure(["usbfs_echo_64_one_cpu_p50_us"], usbpipe_echo, direct_echo, program, direct, loopback.ids, BACKEND, one)
+    measure(["usbfs_echo_64_libusb_p50_us"], usbpipe_echo, direct_echo, program, direct, loopback.ids, "libusb")
 
 
 main()
