@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat};
-use nix::unistd::{Group, UnlinkatFlags, User, fchownat, mkfifoat, unlinkat};
+use nix::unistd::{Group, UnlinkatFlags, User, fchownat, getegid, mkfifoat, symlinkat, unlinkat};
 
 /// Who may open an outlet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,6 +102,40 @@ impl Dir {
         Ok(path)
     }
 
+    /// Makes the link `name` to `target`; an old link of this name is replaced as a whole.
+    ///
+    /// # Errors
+    /// [`DirError`] when the name is taken by something that is no link.
+    pub fn link(&self, name: &str, target: &Path) -> Result<(), DirError> {
+        if self.kind(name).is_some() {
+            self.expect_kind(name, SFlag::S_IFLNK, "a link")?;
+        }
+        let fail = |e| DirError::io(&self.path.join(name), "cannot make the link", e);
+        let temporary = format!(".{name}.new");
+        self.remove(&temporary);
+        symlinkat(target, &self.fd, temporary.as_str()).map_err(fail)?;
+        nix::fcntl::renameat(&self.fd, temporary.as_str(), &self.fd, name).map_err(fail)
+    }
+
+    /// Sets owner and mode of a node elsewhere that an entry leads to; without a group it gets the daemon's.
+    ///
+    /// # Errors
+    /// [`DirError`] when a name is unknown or the change is not permitted.
+    pub fn grant(&self, node: &Path, default_mode: u32, access: &Access) -> Result<(), DirError> {
+        let (user, group) = self.ids(access)?;
+        self.apply(AT_FDCWD, node, user, group.or(Some(getegid())), Some(access.mode.unwrap_or(default_mode)))
+    }
+
+    /// A second hold on the same directory.
+    ///
+    /// # Errors
+    /// [`DirError`] when there are no more descriptors.
+    pub fn try_clone(&self) -> Result<Self, DirError> {
+        let path = self.path.clone();
+        let fd = self.fd.try_clone().map_err(|e| DirError::from_io(&path, "cannot be opened once more", e))?;
+        Ok(Self { fd, path })
+    }
+
     /// Sets owner and mode of the entry `name`.
     ///
     /// # Errors
@@ -141,7 +175,7 @@ impl Dir {
             let is_outlet = name.starts_with("ep_") || name.starts_with("serial.");
             let is_ours = match self.kind(&name) {
                 Some(SFlag::S_IFIFO | SFlag::S_IFSOCK) => is_outlet,
-                Some(SFlag::S_IFLNK) => name == "serial.tty",
+                Some(SFlag::S_IFLNK) => name == "serial.tty" || name == ".serial.tty.new",
                 Some(SFlag::S_IFREG) => name == "device.json" || name == ".device.json.new",
                 _ => false,
             };

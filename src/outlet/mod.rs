@@ -9,6 +9,7 @@ mod dir;
 mod fifo_in;
 mod fifo_out;
 mod holders_linux;
+pub mod tty;
 mod watch_linux;
 
 pub use dir::{Access, Dir, DirError};

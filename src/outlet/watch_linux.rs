@@ -1,4 +1,4 @@
-//! Who opens and closes FIFOs, told by inotify: no polling, and no wakeup while nothing happens.
+//! Who opens and closes FIFOs and terminals, told by inotify: no polling, and no wakeup while nothing happens.
 //!
 //! One inotify instance serves all FIFOs of the daemon. Events only say "look again": they may be merged or
 //! stale, so whoever is told asks the FIFO itself.
@@ -14,7 +14,7 @@ use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask, Watch
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Watches any number of FIFOs.
+/// Watches any number of FIFOs and terminals.
 #[derive(Clone)]
 pub struct Watcher {
     shared: Arc<Shared>,
@@ -51,7 +51,19 @@ impl Watcher {
     /// # Errors
     /// Those of `inotify_add_watch`.
     pub fn watch(&self, path: &Path) -> io::Result<Changes> {
-        let mask = WatchMask::OPEN | WatchMask::CLOSE | WatchMask::DONT_FOLLOW;
+        self.watch_for(WatchMask::OPEN | WatchMask::CLOSE, path)
+    }
+
+    /// The same for a terminal, of which only the openings are told.
+    ///
+    /// # Errors
+    /// Those of `inotify_add_watch`.
+    pub fn watch_openings(&self, path: &Path) -> io::Result<Changes> {
+        self.watch_for(WatchMask::OPEN, path)
+    }
+
+    fn watch_for(&self, what: WatchMask, path: &Path) -> io::Result<Changes> {
+        let mask = what | WatchMask::DONT_FOLLOW;
         let (sender, receiver) = mpsc::channel(1);
         let mut listeners = self.shared.listeners();
         let descriptor = self.shared.watches.clone().add(path, mask)?;

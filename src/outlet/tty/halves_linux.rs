@@ -1,0 +1,266 @@
+//! Hot path. A terminal in use: what programs read, what they write, and what else they do to it.
+//!
+//! The three parts share one state, which only one of them uses at a time. What a program wrote after it had opened or
+//! set something is not read until that was dealt with. It refuses to judge what programs set.
+
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use nix::libc::EIO;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use super::Tty;
+use super::pty_linux::{News, Pty, Received, Settings};
+use crate::outlet::{Sink, Source};
+
+/// What programs read from the terminal.
+pub struct TtySink(Arc<Shared>);
+
+/// What programs write to the terminal.
+pub struct TtySource(Arc<Shared>);
+
+/// What programs do to the terminal.
+pub struct TtyNews(Arc<Shared>);
+
+/// What a program did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The terminal has these settings now, which may be the same as before (tcsetattr(3)).
+    Set(Settings),
+    /// What programs had not read was thrown away (tcflush(3), TCIFLUSH).
+    InputFlushed,
+    /// The last program closed it. Bytes that it wrote may be left.
+    Closed,
+}
+
+struct Shared {
+    io: AsyncFd<Pty>,
+    state: Mutex<State>,
+    /// Tells [`TtyNews`] that another part saw something.
+    seen: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was seen and not told.
+    news: News,
+    /// Whether what was done before the next byte has yet to be dealt with.
+    is_held: bool,
+    /// Whether the last program has closed it.
+    is_closed: bool,
+    /// Who waits for the end of either.
+    source: Option<Waker>,
+    sink: Option<Waker>,
+}
+
+impl Tty {
+    /// A terminal that a program has opened. What it writes waits until [`TtyNews::next`] is asked.
+    pub(super) fn new(pty: Pty) -> io::Result<Self> {
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        // SAFETY: a `Pty` is moved in and its descriptor never replaced, so that it stays open and the same.
+        let io = unsafe { AsyncFd::register_with_interest(pty, interest) }?;
+        let state = Mutex::new(State { is_held: true, ..State::default() });
+        let shared = Arc::new(Shared { io, state, seen: Notify::new() });
+        Ok(Self { sink: TtySink(shared.clone()), source: TtySource(shared.clone()), news: TtyNews(shared) })
+    }
+}
+
+impl Sink for TtySink {
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let shared = &self.0;
+        loop {
+            shared.look();
+            let mut ready = ready!(shared.io.poll_write_ready(cx))?;
+            if ready.ready().is_write_closed() {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            match shared.io.get_ref().write(slices) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state();
+        if state.is_closed {
+            return Poll::Ready(());
+        }
+        remember(&mut state.sink, cx);
+        Poll::Pending
+    }
+}
+
+impl Source for TtySource {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let shared = &self.0;
+        while !shared.is_held(cx) {
+            let mut ready = ready!(shared.io.poll_read_ready(cx))?;
+            match shared.io.get_ref().read(buffer) {
+                Ok(Received::Bytes(n)) => {
+                    // The kernel gives all that it has, and tells anew of what comes later.
+                    if n < buffer.len().min(MOST_AT_ONCE) {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
+                Ok(Received::News(news)) => shared.hand_over(news),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && !ready.ready().is_read_closed() => {
+                    ready.clear_ready();
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.raw_os_error() == Some(EIO) => {
+                    return Poll::Ready(Ok(0));
+                }
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl TtyNews {
+    /// What a program does next. That this is asked means that all before has been dealt with. After
+    /// [`Change::Closed`] there is nothing more.
+    pub async fn next(&mut self) -> Change {
+        loop {
+            if let Some(change) = self.told() {
+                return change;
+            }
+            self.0.let_go_on();
+            if self.0.state().is_closed {
+                return Change::Closed;
+            }
+            self.0.wait().await;
+        }
+    }
+
+    /// Waits until programs have read what was written for them, but not forever: there is no event for it.
+    pub async fn let_programs_read(&self) {
+        for _ in 0..LEAVE_ROUNDS {
+            let pty = self.0.io.get_ref();
+            if !pty.is_open() || pty.unread().map_or(true, |bytes| bytes == 0) {
+                return;
+            }
+            tokio::time::sleep(LEAVE_PAUSE).await;
+        }
+    }
+
+    /// The first of what was seen.
+    fn told(&self) -> Option<Change> {
+        let news = &mut self.0.state().news;
+        if news.take_input_flushed() {
+            return Some(Change::InputFlushed);
+        }
+        if !news.take_set() {
+            return None;
+        }
+        match self.0.io.get_ref().settings() {
+            Ok(settings) => Some(Change::Set(settings)),
+            Err(e) => {
+                tracing::error!("{}: what was set cannot be seen: {e}", self.0.node());
+                None
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn node(&self) -> std::path::Display<'_> {
+        self.io.get_ref().node().display()
+    }
+
+    /// Waits for anything but bytes.
+    async fn wait(&self) {
+        tokio::select! {
+            biased;
+            () = self.seen.notified() => {}
+            ready = self.io.ready(Interest::PRIORITY) => match ready {
+                Ok(ready) if ready.ready().is_read_closed() => {
+                    // What was set before the end counts.
+                    self.hand_over(self.io.get_ref().news());
+                    self.state().close();
+                }
+                Ok(_) => self.look(),
+                // The reactor ends, and everything with it.
+                Err(_) => self.state().close(),
+            },
+        }
+    }
+
+    /// Takes note of what a program set before the next byte goes to it, which might be echoed otherwise. Costs no
+    /// system call while nothing was set.
+    fn look(&self) {
+        let news = self.io.try_io(Interest::PRIORITY, |pty| match pty.news() {
+            news if news.is_none() => Err(io::ErrorKind::WouldBlock.into()),
+            news => Ok(news),
+        });
+        if let Ok(news) = news {
+            self.hand_over(news);
+        }
+    }
+
+    fn hand_over(&self, news: News) {
+        if news.is_none() {
+            return;
+        }
+        let mut state = self.state();
+        state.news.add(news);
+        if news.is_set() {
+            match self.io.get_ref().keep_listening() {
+                Ok(more) => state.news.add(more),
+                Err(e) => tracing::error!("{}: programs are no longer heard of: {e}", self.node()),
+            }
+        }
+        state.is_held = true;
+        self.seen.notify_one();
+    }
+
+    /// Whether bytes have to wait; the task is woken when they no longer have to.
+    fn is_held(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.state();
+        if state.is_held {
+            remember(&mut state.source, cx);
+        }
+        state.is_held
+    }
+
+    fn let_go_on(&self) {
+        let mut state = self.state();
+        state.is_held = false;
+        if let Some(waker) = state.source.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    fn close(&mut self) {
+        self.is_closed = true;
+        if let Some(waker) = self.sink.take() {
+            waker.wake();
+        }
+    }
+}
+
+fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *place = Some(cx.waker().clone()),
+    }
+}
+
+/// Bytes of one read, at most: the kernel's buffer of a terminal, less one for packet mode.
+const MOST_AT_ONCE: usize = 4095;
+const LEAVE_PAUSE: Duration = Duration::from_millis(10);
+/// Programs that do not read for longer than this many pauses lose what they have not read.
+const LEAVE_ROUNDS: u32 = 100;

@@ -1,0 +1,31 @@
+//! The outlet that programs take for a serial port: a link to a pseudo-terminal, and each opening finds a fresh one.
+//!
+//! ```text
+//!   link ──► a terminal that waits ── a program opens it ──► Tty: its bytes, and what it sets ── it closes it ──► gone
+//!     └────► the next one that waits ──► …
+//! ```
+//!
+//! So no program finds anything of the last one: no byte, no setting, no lock; and programs that are there at the same
+//! time each get all bytes. Only programs that open it within the moment that changing the link takes share a terminal.
+//! It refuses to know what is behind the terminal.
+
+mod halves_linux;
+mod pty_linux;
+mod waiting_linux;
+
+#[cfg(test)]
+mod tests;
+
+pub use halves_linux::{Change, TtyNews, TtySink, TtySource};
+pub use pty_linux::Settings;
+pub use waiting_linux::{Place, TtyListener};
+
+/// A terminal that a program has opened. Dropping all of it hangs up on the program.
+pub struct Tty {
+    /// What the program reads.
+    pub sink: TtySink,
+    /// What it writes.
+    pub source: TtySource,
+    /// What else it does.
+    pub news: TtyNews,
+}
