@@ -1,6 +1,7 @@
 //! usbpipe: USB pipes and CDC serial as ordinary pipes of the operating system.
 
 pub mod bridge;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod daemon;

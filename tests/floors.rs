@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 /// Every module of the crate, from the roof to the cellar, with those it may use. None may use one above itself.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("cli", &["daemon", "session", "serial", "request", "config", "selector", "name", "usb"]),
-    ("daemon", &["session", "outlet", "config"]),
-    ("session", &["bridge", "serial", "outlet", "usb", "request", "config", "selector", "name"]),
+    ("cli", &["daemon", "session", "capture", "serial", "request", "config", "selector", "name", "usb"]),
+    ("daemon", &["session", "capture", "outlet", "config"]),
+    ("session", &["bridge", "capture", "serial", "outlet", "usb", "request", "config", "selector", "name"]),
     ("bridge", &["outlet", "usb"]),
+    ("capture", &["usb"]),
     ("serial", &["usb", "config"]),
     ("outlet", &[]),
     ("usb", &["selector"]),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::capture::{HEADER, MOST_CAPTURED};
+use crate::config::parse_size;
 use crate::selector::Selector;
 
 /// Turns USB pipes and CDC serial into ordinary pipes: FIFOs and sockets that any program can read and write.
@@ -77,6 +79,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Record what crosses between a device's pipes and the device, for Wireshark
+    #[command(after_help = CAPTURE_HELP)]
+    Capture(CaptureArgs),
     /// Show attach, detach, loss, stall and error as they happen, one JSON object a line
     Events,
     /// Run simulated devices and the daemon in one process: no hardware, no root
@@ -114,6 +119,29 @@ pub(super) struct ListArgs {
     /// Show what this USB/IP server exports, too
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) remote: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CaptureArgs {
+    /// Name in the daemon, or without a daemon a selector such as 2341:0043 or usbip://HOST/BUSID
+    pub(super) device: String,
+    /// Write here; - is stdout, which is the default where that is no terminal
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Keep FILE at most this long, such as 10M: the oldest records go
+    #[arg(long, value_name = "SIZE", value_parser = ring_size)]
+    pub(super) ring: Option<u64>,
+    /// Cut records after this many bytes, of which 64 are header
+    #[arg(short, long, value_name = "BYTES", default_value_t = MOST_CAPTURED,
+          value_parser = clap::value_parser!(u32).range(HEADER as i64..=i64::from(MOST_CAPTURED)))]
+    pub(super) snaplen: u32,
+}
+
+/// A size that holds a few records.
+fn ring_size(text: &str) -> Result<u64, String> {
+    let size = parse_size(text).ok_or("not a size, as 65536, 64K, 10M or 1G")?;
+    let fits = u64::try_from(size).ok().filter(|size| (SMALLEST_RING..=LARGEST_RING).contains(size));
+    fits.ok_or_else(|| "must be 16K to 1024G".to_owned())
 }
 
 #[derive(Debug, clap::Args)]
@@ -171,6 +199,19 @@ on to it.
   usbpipe serial leonardo touch && usbpipe release leonardo -- avrdude -c avr109 -p m32u4 -P {port} …
 
 Without a command the device stays released until `usbpipe reclaim`.";
+
+const CAPTURE_HELP: &str = "\
+  usbpipe capture zero -o zero.pcapng
+  usbpipe capture zero -o - | wireshark -k -i -
+
+The file is pcapng with link type 220, as from the kernel's usbmon: control, bulk, interrupt and isochronous transfers,
+submitted and completed. It needs no root and never slows the bridge: what cannot be written fast enough is left out and
+counted, on stderr and in the file. A capture lasts over unplug and replug; Ctrl-C ends it. With a selector and without a
+daemon the device is bridged in --dir for as long as it is captured.";
+
+/// Room for the beginning of a file and a few records.
+const SMALLEST_RING: u64 = 16 << 10;
+const LARGEST_RING: u64 = 1 << 40;
 
 const UDEV_HELP: &str = "\
 Without a selector: rules for the devices of the configuration; without one, the rules for well-known boards.

@@ -63,7 +63,7 @@ async fn serial_alone(selector: Selector, request: String) -> Result<String, Fai
 }
 
 /// Names of devices never hold a colon or a slash, selectors always do; a bare port such as 1-1.4 may be either.
-fn selector(device: &str) -> Option<Selector> {
+pub(super) fn selector(device: &str) -> Option<Selector> {
     if device.contains([':', '/']) { device.parse().ok() } else { None }
 }
 

@@ -12,7 +12,7 @@ use firmware_mock::{DeviceKind, Mock};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::run::{Received, Signals};
+use super::run::Signals;
 use super::status::print_line;
 use super::{Failure, Outcome, run_dir};
 use crate::config::DeviceConfig;
@@ -44,7 +44,7 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
     };
     let outcome = if ready {
         print_line(&introduction(&dir))?;
-        while !matches!(signals.next().await, Received::End) {}
+        signals.end().await;
         signals.or_at_once(daemon.end()).await
     } else {
         daemon.end().await;

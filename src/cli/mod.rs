@@ -5,6 +5,7 @@
 mod appearing;
 mod args;
 mod ask;
+mod capture;
 mod check;
 mod child;
 mod demo;
@@ -80,6 +81,7 @@ fn dispatch(args: Args) -> Outcome {
         Command::Release { device, command } => with_runtime(release::release(dir, device, command)),
         Command::Reclaim { device } => with_runtime(release::reclaim(dir, device)),
         Command::Status { json } => with_runtime(status::status(dir, json)),
+        Command::Capture(args) => with_runtime(capture::capture(dir, args)),
         Command::Events => with_runtime(status::events(dir)),
         Command::Demo => with_runtime(demo::demo(dir)),
         Command::Config(ConfigCommand::Check) => check::check(config),

@@ -123,12 +123,16 @@ impl Signals {
         }
     }
 
+    /// Waits until this process shall end.
+    pub(super) async fn end(&mut self) {
+        while !matches!(self.next().await, Received::End) {}
+    }
+
     /// Waits for the end in order; a second signal ends at once.
     pub(super) async fn or_at_once(mut self, end: impl Future<Output = ()>) -> Outcome {
-        let again = async { while !matches!(self.next().await, Received::End) {} };
         tokio::select! {
             () = end => Ok(0),
-            () = again => Err(Failure::run_time("ended at once by a second signal; outlets may be left behind")),
+            () = self.end() => Err(Failure::run_time("ended at once by a second signal; outlets may be left behind")),
         }
     }
 }

@@ -32,6 +32,7 @@ pub use pipe::{
 pub use serial::{Driver, PROFILES, ResetPolicy, SerialConfig};
 pub use serial_mode::{Parity, SerialMode, SerialModeError, StopBits};
 pub use unsupported::unsupported;
+pub use value::parse_size;
 
 /// Everything a configuration file says.
 #[derive(Debug, Clone, PartialEq, Default)]

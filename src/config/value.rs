@@ -154,12 +154,14 @@ impl<'de> Visitor<'de> for OneOrManyVisitor {
     }
 }
 
-fn parse_size(text: &str) -> Option<i128> {
+/// Bytes as people write them: `65536`, `64K`, `1 MiB`, `2G`, in powers of 1024.
+pub fn parse_size(text: &str) -> Option<i128> {
     let (digits, unit) = split_unit(text);
     let factor = match unit {
         "" => 1,
         "K" | "KiB" => 1 << 10,
         "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
         _ => return None,
     };
     digits.parse::<u32>().ok().map(|number| i128::from(number) * factor)

@@ -8,8 +8,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Devices;
 use super::protocol::{MAX_REQUEST, Reply, Request};
+use super::{Devices, capture};
 use crate::session::{Events, Lease, TextLine, TextReader};
 
 /// Serves clients until it is aborted.
@@ -34,6 +34,10 @@ async fn client(stream: UnixStream, devices: Devices, events: Events) {
     while let Some(line) = lines.next().await {
         let reply = match parse(line) {
             Ok(Request::Events) => return tell_events(lines, out, events).await,
+            Ok(Request::Capture { device, limit }) => match capture::begin(&devices, &device, limit) {
+                Ok(capture) => return capture::send(capture, lines, out).await,
+                Err(problem) => Reply::Error(problem),
+            },
             Ok(request) => carry_out(request, &devices, &mut leases).await,
             Err(problem) => Reply::Error(problem),
         };
@@ -67,7 +71,9 @@ async fn carry_out(request: Request, devices: &Devices, leases: &mut Leases) -> 
             Some(_lease) => return Reply::Answer("ok".to_owned()),
             None => devices.with(&device, |d| d.reclaim()),
         },
-        Request::Events => return Reply::Error("events were asked for in a place where they cannot be".into()),
+        Request::Events | Request::Capture { .. } => {
+            return Reply::Error("this was asked for in a place where it cannot be".into());
+        }
         Request::Control { device, request } => match devices.with(&device, |d| d.control(request)) {
             Ok(work) => Ok(work.await),
             Err(e) => Err(e),
@@ -123,7 +129,8 @@ async fn tell_events(mut lines: TextReader<OwnedReadHalf>, mut out: OwnedWriteHa
     }
 }
 
-async fn send(out: &mut OwnedWriteHalf, value: &impl serde::Serialize) -> std::io::Result<()> {
+/// One line.
+pub(super) async fn send(out: &mut OwnedWriteHalf, value: &impl serde::Serialize) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     out.write_all(&line).await

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::protocol::{Reply, Request};
@@ -57,6 +57,11 @@ impl Client {
             Ok(reply) => Ok(reply),
             Err(e) => Err(ClientError::Broken(self.path.clone(), e.into())),
         }
+    }
+
+    /// The connection itself, after a request that turns it into a stream of something else.
+    pub fn into_stream(self) -> impl AsyncRead + AsyncWrite + Unpin {
+        self.stream
     }
 
     /// The next line that the daemon sends by itself; `None` when it has ended.

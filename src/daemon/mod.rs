@@ -3,6 +3,7 @@
 //! It starts and ends keepers; what happens to a device is theirs.
 
 mod admin;
+mod capture;
 mod client;
 mod passed_unix;
 mod protocol;

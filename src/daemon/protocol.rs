@@ -2,7 +2,8 @@
 //!
 //! `{"cmd":"status"}` is answered by `{"ok":[…]}`, anything that fails by `{"error":"…"}`; after `{"cmd":"events"}`
 //! events follow, one a line, until the client leaves. What `{"cmd":"release","device":"uno","borrower":"avrdude"}` lends is
-//! taken back when the client leaves.
+//! taken back when the client leaves. After `{"cmd":"capture",…}` what follows is pcapng, until the client ends its side of
+//! the connection.
 
 use std::path::PathBuf;
 
@@ -47,6 +48,13 @@ pub enum Request {
         device: String,
         /// The request as text.
         request: String,
+    },
+    /// What crosses between a device's pipes and the device, as pcapng.
+    Capture {
+        /// The device's name.
+        device: String,
+        /// The longest record in bytes.
+        limit: u32,
     },
 }
 

@@ -23,6 +23,7 @@ use super::out_line::OutLine;
 use super::serial::SerialPort;
 use super::shared::{Shared, outlet_name};
 use super::{DeviceStatus, Events, device_json, doors, locate, plan};
+use crate::capture::{Capture, Refused};
 use crate::config::{DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug};
 use crate::outlet::{self, Access, Dir, DirError, InFifo, OutFifo, Watcher};
 use crate::request::{Answer, control};
@@ -175,6 +176,7 @@ impl Keeper {
     /// From attach to detach.
     async fn session(&mut self, found: Found) -> Result<(), OpenError> {
         let Found { device, backend, place, taken: _taken } = found;
+        let device = self.shared.tap.wrap(device);
         let descriptors = device.descriptors().clone();
         let function = plan::serial_function(&self.config, &descriptors);
         let bridged = self.prepare(&descriptors, function.as_ref());
@@ -478,6 +480,7 @@ impl Keeper {
             serial.detach().await;
         }
         self.shared.loan.set_free();
+        self.shared.tap.close(CAPTURE_PATIENCE).await;
         self.remove_entries();
     }
 
@@ -519,6 +522,14 @@ impl Handle {
         async move { shared.answer_serial(&line).await }
     }
 
+    /// Begins a capture of all that crosses, with records of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Refused`] when too many run already.
+    pub fn capture(&self, limit: u32) -> Result<Capture, Refused> {
+        self.shared.capture(limit)
+    }
+
     /// Ends in order: flushes, removes the outlets.
     pub async fn end(self) {
         self.stop.send_replace(true);
@@ -549,6 +560,8 @@ fn access(config: &crate::config::Access) -> Access {
 
 /// A session of this length was one, even if nothing moved.
 const SETTLED: Duration = Duration::from_secs(1);
+/// How long the end waits for somebody who does not read a capture.
+const CAPTURE_PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 const IN_FIFO_MODE: u32 = 0o640;

@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::serial::SerialPort;
 use super::{DeviceStatus, Events, PipeStatus};
 use crate::bridge::Counters;
+use crate::capture::{self, Capture, Refused, Tap};
 use crate::name;
 use crate::request::{Answer, ControlRequest, ErrorName, RequestError, SerialRequest};
 use crate::serial::Function;
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub(super) events: Events,
     pub(super) loan: Loan,
     attached: watch::Sender<bool>,
+    /// Where captures listen.
+    pub(super) tap: Arc<Tap>,
     state: Mutex<State>,
 }
 
@@ -58,7 +61,8 @@ struct PipeEntry {
 impl Shared {
     pub(super) fn new(name: &str, timeout: Duration, events: Events) -> Self {
         let (loan, attached) = (Loan::default(), watch::Sender::new(false));
-        Self { name: name.to_owned(), timeout, events, loan, attached, state: Mutex::default() }
+        let tap = Arc::default();
+        Self { name: name.to_owned(), timeout, events, loan, attached, tap, state: Mutex::default() }
     }
 
     pub(super) fn tell(&self, event: &str, text: impl Into<String>) {
@@ -108,6 +112,9 @@ impl Shared {
     pub(super) fn attached(&self, device: Arc<dyn UsbDevice>, backend: &'static str, place: String) {
         let mut state = lock(&self.state);
         state.descriptors = Some(device.descriptors().clone());
+        if self.tap.is_on() {
+            introduce(&device, backend);
+        }
         state.device = Some(device);
         state.backend = Some(backend);
         state.place = Some(place);
@@ -147,6 +154,16 @@ impl Shared {
 
     pub(super) fn descriptors(&self) -> Option<Arc<Descriptors>> {
         lock(&self.state).descriptors.clone()
+    }
+
+    /// Begins a capture of all that crosses from now on, over all sessions to come.
+    pub(super) fn capture(&self, limit: u32) -> Result<Capture, Refused> {
+        let state = lock(&self.state);
+        let capture = self.tap.open(&self.name, &describe(state.descriptors.as_deref()), limit)?;
+        if let (Some(device), Some(backend)) = (&state.device, state.backend) {
+            introduce(device, backend);
+        }
+        Ok(capture)
     }
 
     /// Transfers of all pipes so far, to tell whether anything moved.
@@ -239,6 +256,20 @@ impl PipeEntry {
             counters: self.counters.snapshot(),
         }
     }
+}
+
+/// Has its descriptors captured. A port of the operating system has none to ask for.
+fn introduce(device: &Arc<dyn UsbDevice>, backend: &str) {
+    if backend != "serial" {
+        tokio::spawn(capture::introduce(device.clone()));
+    }
+}
+
+/// What a capture says of its device, if that was seen already.
+fn describe(descriptors: Option<&Descriptors>) -> String {
+    let Some(d) = descriptors else { return String::new() };
+    let product = d.product.as_deref().unwrap_or("no product string");
+    format!("{:04x}:{:04x} {product:?}, {} speed", d.vendor_id, d.product_id, d.speed)
 }
 
 /// The file name of an endpoint's outlet.

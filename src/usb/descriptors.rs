@@ -122,6 +122,15 @@ impl Endpoint {
         };
         unit * (1u32 << exponent)
     }
+
+    /// The period in frames or microframes, which is how URBs state it; 0 for an endpoint that has none.
+    pub fn interval_in_frames(&self, speed: Speed) -> u32 {
+        match (self.transfer_type, speed) {
+            (TransferType::Bulk | TransferType::Control, _) => 0,
+            (TransferType::Interrupt, Speed::Low | Speed::Full | Speed::Unknown) => self.interval.max(1).into(),
+            _ => 1 << (self.interval.clamp(1, 16) - 1),
+        }
+    }
 }
 
 impl Descriptors {

@@ -12,7 +12,7 @@ use super::client;
 use super::link::{Command, Completion, Link, Submission};
 use super::table::PipeId;
 use crate::selector::Remote;
-use crate::usb::descriptors::{self, Descriptors, Endpoint, Speed, TransferType};
+use crate::usb::descriptors::{self, Descriptors, Endpoint, Speed};
 use crate::usb::device::complete_within;
 use crate::usb::{BoxFuture, OpenError, Pipe, Setup, Transfer, TransferError, UsbDevice, standard};
 
@@ -91,10 +91,7 @@ impl UsbDevice for UsbipDevice {
         if let Some(reason) = self.gone.borrow().as_ref() {
             return Err(OpenError::NotFound(reason.clone()));
         }
-        let interval = match endpoint.transfer_type {
-            TransferType::Isochronous | TransferType::Interrupt => frames(endpoint, self.descriptors.speed),
-            TransferType::Bulk | TransferType::Control => 0,
-        };
+        let interval = endpoint.interval_in_frames(self.descriptors.speed);
         Ok(Box::new(self.pipe(endpoint.address, interval)))
     }
 
@@ -222,14 +219,6 @@ async fn active_configuration(device: &UsbipDevice, record: &DeviceRecord) -> u8
         }
     }
     0
-}
-
-/// The period in frames or microframes, which is how URBs state it.
-fn frames(endpoint: &Endpoint, speed: Speed) -> u32 {
-    match (endpoint.transfer_type, speed) {
-        (TransferType::Interrupt, Speed::Low | Speed::Full | Speed::Unknown) => endpoint.interval.max(1).into(),
-        _ => 1 << (endpoint.interval.clamp(1, 16) - 1),
-    }
 }
 
 fn speed(record: &DeviceRecord) -> Speed {

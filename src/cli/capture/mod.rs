@@ -1,0 +1,167 @@
+//! `capture`: a daemon's stream of records into a file, or a daemon of its own for a device that none has.
+//!
+//! It records what is bridged; it never looks at the bus itself, and so needs no more rights than `status`.
+
+mod output;
+mod ring;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::appearing::Appearing;
+use super::args::CaptureArgs;
+use super::ask::selector;
+use super::run::Signals;
+use super::{Failure, Outcome, run_dir};
+use crate::daemon::{Client, ClientError, Daemon, Request};
+use crate::selector::Selector;
+use crate::session::DeviceStatus;
+use output::{Output, Written};
+
+/// `usbpipe capture DEVICE`.
+pub(super) async fn capture(dir: Option<PathBuf>, args: CaptureArgs) -> Outcome {
+    Output::check(&args)?;
+    let dir = run_dir(dir)?;
+    let mut signals = Signals::new()?;
+    match (Client::connect(&dir).await, selector(&args.device)) {
+        (Ok(client), None) => record(client, &args.device, &args, &mut signals).await,
+        (Ok(client), Some(selector)) => {
+            let name = bridged_as(&selector, &super::status::ask(&dir).await?)?;
+            record(client, &name, &args, &mut signals).await
+        }
+        (Err(ClientError::NoDaemon(_, e)), Some(selector)) if e.kind() != io::ErrorKind::PermissionDenied => {
+            alone(&dir, selector, &args, signals).await
+        }
+        (Err(error), _) => Err(Failure::run_time(error)),
+    }
+}
+
+/// The name under which a daemon has the device.
+fn bridged_as(selector: &Selector, devices: &[DeviceStatus]) -> Result<String, Failure> {
+    let fits = |d: &&DeviceStatus| match selector {
+        Selector::Id { vid, pid, serial } => {
+            d.id == Some(format!("{vid:04x}:{pid:04x}")) && (serial.is_none() || d.serial == *serial)
+        }
+        Selector::Port(place) => d.place.as_ref() == Some(place),
+        Selector::Tty(path) => d.place.as_deref() == path.to_str(),
+        Selector::Usbip(remote) => d.place == Some(remote.to_string()),
+    };
+    let fitting: Vec<&str> = devices.iter().filter(fits).map(|d| d.name.as_str()).collect();
+    match fitting[..] {
+        [name] => Ok(name.to_owned()),
+        [] => {
+            Err(Failure::run_time("the daemon that runs bridges no such device; `usbpipe status` shows those it does"))
+        }
+        _ => Err(Failure::run_time(format!(
+            "the daemon bridges several such devices; name one of {}",
+            fitting.join(", ")
+        ))),
+    }
+}
+
+/// Without a daemon: one is run for as long as the capture lasts.
+async fn alone(dir: &Path, selector: Selector, args: &CaptureArgs, mut signals: Signals) -> Outcome {
+    let mut daemon = Daemon::start(dir, Vec::new(), None).await.map_err(Failure::run_time)?;
+    let outcome = bridge(dir, &mut daemon, selector, args, &mut signals).await;
+    daemon.end().await;
+    outcome
+}
+
+async fn bridge(
+    dir: &Path,
+    daemon: &mut Daemon,
+    selector: Selector,
+    args: &CaptureArgs,
+    signals: &mut Signals,
+) -> Outcome {
+    let mut appearing = Appearing::new(daemon.own().clone());
+    appearing.wait_for(selector);
+    let config = tokio::select! {
+        config = appearing.next() => config,
+        () = signals.end() => return Ok(0),
+    };
+    let name = config.name.clone();
+    daemon.start_device(config).map_err(Failure::run_time)?;
+    eprintln!("usbpipe: what programs do with {} is captured", dir.join(&name).display());
+    let client = Client::connect(dir).await.map_err(Failure::run_time)?;
+    record(client, &name, args, signals).await
+}
+
+/// Writes what the daemon sends until somebody has enough.
+async fn record(mut client: Client, device: &str, args: &CaptureArgs, signals: &mut Signals) -> Outcome {
+    let request = Request::Capture { device: device.to_owned(), limit: Output::limit(args) };
+    client.ask(&request).await.map_err(Failure::run_time)?;
+    let output = Output::open(args)?;
+    let (mut source, mut sink) = tokio::io::split(client.into_stream());
+    let (sender, receiver) = mpsc::channel(1);
+    let mut writing = tokio::task::spawn_blocking(move || write(output, receiver));
+    tokio::select! {
+        ended = forward(&mut source, &sender) => ended?,
+        () = signals.end() => {
+            // The daemon answers by sending the rest and closing the connection.
+            let _ = sink.shutdown().await;
+            tokio::select! {
+                ended = timeout(PATIENCE, forward(&mut source, &sender)) => ended.unwrap_or(Ok(()))?,
+                () = signals.end() => return Err(cut_short("a second signal ended it at once")),
+            }
+        }
+    }
+    drop(sender);
+    report(&mut writing, device, args, signals).await
+}
+
+/// Hands the stream to the writer until either has ended. Cancel safe.
+async fn forward(source: &mut (impl AsyncRead + Unpin), sender: &mpsc::Sender<Vec<u8>>) -> Result<(), Failure> {
+    let broken = |e| Failure::run_time(format!("the daemon's stream broke off: {e}"));
+    while let Ok(permit) = sender.reserve().await {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        if source.read_buf(&mut chunk).await.map_err(broken)? == 0 {
+            break;
+        }
+        permit.send(chunk);
+    }
+    Ok(())
+}
+
+/// On a thread of its own, because a file or a program that reads may be slow.
+fn write(mut output: Output, mut chunks: mpsc::Receiver<Vec<u8>>) -> Result<Written, Failure> {
+    while let Some(chunk) = chunks.blocking_recv() {
+        output.write(&chunk)?;
+        if !output.is_wanted() {
+            break;
+        }
+    }
+    Ok(output.written())
+}
+
+/// Waits for the writer and says what there is now.
+async fn report(
+    writing: &mut JoinHandle<Result<Written, Failure>>,
+    device: &str,
+    args: &CaptureArgs,
+    signals: &mut Signals,
+) -> Outcome {
+    let written = tokio::select! {
+        written = timeout(PATIENCE, writing) => written.map_err(|_| cut_short("what reads it takes nothing"))?,
+        () = signals.end() => return Err(cut_short("a second signal ended it at once")),
+    };
+    let written = written.map_err(Failure::run_time)??;
+    if written.is_wanted {
+        eprintln!("usbpipe: {}", written.describe(device, args));
+    }
+    Ok(0)
+}
+
+fn cut_short(why: &str) -> Failure {
+    Failure::run_time(format!("the capture lacks its end: {why}"))
+}
+
+/// How long the daemon may take for the rest, and a reader for taking it.
+const PATIENCE: Duration = Duration::from_secs(2);
+const CHUNK: usize = 256 << 10;
