@@ -18,7 +18,7 @@ use std::thread::{JoinHandle, spawn};
 use common::{Bus, Daemon, read_exactly, wait_for, within};
 use firmware_mock::DeviceKind::{Echo, Knob, Zero};
 use nix::libc::{ENXIO, O_NONBLOCK};
-use vitals::{Events, inode};
+use vitals::{Events, Size, inode};
 
 #[test]
 fn programs_that_hold_their_pipes_go_on_after_each_of_200_unplugs_and_nothing_grows() {
@@ -299,35 +299,6 @@ impl Traffic {
     }
 }
 
-/// What a daemon costs.
-#[derive(Debug)]
-struct Size {
-    descriptors: usize,
-    threads: u64,
-    kib: u64,
-}
-
-impl Size {
-    fn of(daemon: &Daemon) -> Self {
-        Self {
-            descriptors: daemon.descriptors(),
-            threads: daemon.proc_status("Threads"),
-            kib: daemon.proc_status("VmRSS"),
-        }
-    }
-
-    fn assert_still_holds(&self, daemon: &Daemon) {
-        let small = || {
-            let now = Self::of(daemon);
-            (now.descriptors <= self.descriptors + BUSY && now.threads <= self.threads.max(2)).then_some(())
-        };
-        wait_for(small, || format!("was {self:?}, is {:?}", Self::of(daemon)));
-        let now = Self::of(daemon);
-        eprintln!("after 20 unplugs {self:?}, after 220 {now:?}");
-        assert!(now.kib < self.kib + 1024, "was {self:?}, is {now:?}");
-    }
-}
-
 /// Checks the bytes of zero's source; transfers are whole packets, so the pattern never breaks.
 fn expect_pattern(source: &mut File, n: usize) {
     let mut bytes = vec![0; n.next_multiple_of(512)];
@@ -379,7 +350,5 @@ fn spawn_reader(daemon: &Daemon) -> JoinHandle<Vec<u8>> {
     spawn(move || read_exactly(reader, 1000).1)
 }
 
-/// Descriptors that come and go while bytes flow: one for each pipe that waits.
-const BUSY: usize = 4;
 /// More than the FIFO and the buffers of a pipe hold in all.
 const IN_PIPES: u64 = 300 * 1024;

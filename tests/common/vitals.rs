@@ -72,6 +72,39 @@ pub fn wait_asleep(pid: u32) {
     wait_for(sleeps, || format!("process {pid} does not sleep, {} switches so far", switches(pid)));
 }
 
+/// What a daemon costs while bytes flow.
+#[derive(Debug)]
+pub struct Size {
+    descriptors: usize,
+    threads: u64,
+    kib: u64,
+}
+
+impl Size {
+    pub fn of(daemon: &Daemon) -> Self {
+        Self {
+            descriptors: daemon.descriptors(),
+            threads: daemon.proc_status("Threads"),
+            kib: daemon.proc_status("VmRSS"),
+        }
+    }
+
+    /// Fails if the daemon has grown since.
+    pub fn assert_still_holds(&self, daemon: &Daemon) {
+        let small = || {
+            let now = Self::of(daemon);
+            (now.descriptors <= self.descriptors + BUSY && now.threads <= self.threads.max(2)).then_some(())
+        };
+        wait_for(small, || format!("was {self:?}, is {:?}", Self::of(daemon)));
+        let now = Self::of(daemon);
+        eprintln!("first {self:?}, later {now:?}");
+        assert!(now.kib < self.kib + 1024, "was {self:?}, is {now:?}");
+    }
+}
+
+/// Descriptors that come and go while bytes flow: one for each pipe that waits.
+const BUSY: usize = 4;
+
 /// Device and inode.
 pub fn inode(path: &Path) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;

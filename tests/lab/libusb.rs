@@ -215,7 +215,7 @@ fn sound_goes_both_ways_packet_by_packet() {
             sound.submit(Transfer::isochronous(16, PACKET));
         }
         for chunk in played.chunks(16 * PACKET) {
-            out.submit(Transfer { buffer: chunk.into(), ..Transfer::isochronous(16, PACKET) });
+            out.submit(Transfer { buffer: chunk.to_vec().into(), ..Transfer::isochronous(16, PACKET) });
         }
         let mut left = Vec::new();
         for n in 0..2 * TRANSFERS {

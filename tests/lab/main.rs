@@ -14,6 +14,7 @@ mod bulk;
 mod claim;
 mod errors;
 mod hid;
+mod hotplug;
 mod iso;
 mod libusb;
 mod list;

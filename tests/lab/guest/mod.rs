@@ -24,7 +24,7 @@ pub use people::Person;
 pub use sysfs::UsbDevice;
 pub use tty::FarEnd;
 pub use udev::{Rules, access, look_again, properties};
-pub use usbip::{Attached, Exported, UsbipServer};
+pub use usbip::{Attached, Exported, UsbipServer, VhciPort};
 
 /// The lab's guest. Who has one may change the machine.
 pub struct Guest(());
@@ -51,9 +51,14 @@ impl Guest {
         UsbipServer::start()
     }
 
-    /// Attaches a device of a simulated bus to this kernel, as if it were hardware with these ids.
+    /// Attaches a device of a simulated bus to this kernel, as if it were hardware with these ids, and waits for it.
     pub fn attach(&self, bus: &Bus, name: &str, ids: &str) -> Attached {
-        Attached::attach(bus.port, bus.busid(name), ids)
+        Attached { port: self.attach_unawaited(bus, name), device: UsbDevice::wait(ids) }
+    }
+
+    /// The same, not waiting until the kernel has enumerated it.
+    pub fn attach_unawaited(&self, bus: &Bus, name: &str) -> VhciPort {
+        VhciPort::attach(bus.port, bus.busid(name))
     }
 
     /// QEMU's monitor.

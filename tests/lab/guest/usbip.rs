@@ -53,23 +53,25 @@ impl Drop for Exported<'_> {
     }
 }
 
-/// A device of a USB/IP server on a loopback port, attached as if it were hardware.
+/// A device of a USB/IP server, attached as if it were hardware.
 pub struct Attached {
-    vhci_port: String,
+    pub(super) port: VhciPort,
     pub device: UsbDevice,
 }
 
-impl Attached {
-    pub(super) fn attach(port: u16, busid: &str, ids: &str) -> Self {
+/// A port of vhci-hcd while it has a device of a USB/IP server on a loopback port.
+pub struct VhciPort(String);
+
+impl VhciPort {
+    pub(super) fn attach(port: u16, busid: &str) -> Self {
         must(&["/usr/sbin/usbip", "--tcp-port", &port.to_string(), "attach", "-r", "127.0.0.1", "-b", busid]);
-        let vhci_port = wait_for(|| vhci_port(port, busid), || must(&["/usr/sbin/usbip", "port"]));
-        Self { vhci_port, device: UsbDevice::wait(ids) }
+        Self(wait_for(|| vhci_port(port, busid), || must(&["/usr/sbin/usbip", "port"])))
     }
 }
 
-impl Drop for Attached {
+impl Drop for VhciPort {
     fn drop(&mut self) {
-        run(&["/usr/sbin/usbip", "detach", "-p", &self.vhci_port]);
+        run(&["/usr/sbin/usbip", "detach", "-p", &self.0]);
     }
 }
 

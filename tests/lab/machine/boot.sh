@@ -32,18 +32,19 @@ show_console() {
     tail -n 60 "$1" | tr -d '\r' | sed 's/^/    /'
 }
 
-# The machine: two processors in software (KVM hangs where it is nested), the host's file system read-only, a folder to
-# exchange files, a port for the job's output, one for QEMU's own monitor, and USB devices that QEMU simulates.
+# The machine: processors in software (KVM hangs where it is nested), the host's file system read-only, a folder to
+# exchange files, a port for the job's output, one for QEMU's own monitor, and USB devices that QEMU simulates. One
+# processor, or $LAB_PROCESSORS: a second one costs the kernel more than it gives, unless all that runs is one program.
 # The guest believes the time stamp counter, which it would mistrust in a simulated processor: its other clock is a
 # simulated HPET, and each look at that one stops the processor for a while.
 # The monitor's port leads to the monitor's socket, so that the guest can press keys and pull out devices.
 qemu() {
     local share=$2 nine=security_model=none,multidevs=remap
-    (cd "$share" && exec timeout --kill-after=5 "$1" /usr/bin/qemu-system-x86_64 \
-        -accel tcg,thread=multi -smp 2 -cpu max -M q35 -m 1024 \
+    (cd "$share" && exec timeout --foreground --kill-after=5 "$1" /usr/bin/qemu-system-x86_64 \
+        -accel tcg,thread=multi -smp "${LAB_PROCESSORS:-1}" -cpu max -M q35 -m 1024 \
         -nodefaults -no-user-config -display none -no-reboot \
         -kernel "$kernel/boot/vmlinuz-$(release)" -initrd "$initrd" \
-        -append "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable clocksource=tsc usbpipe.lab" \
+        -append "console=ttyS0 loglevel=5 log_buf_len=16M panic=-1 oops=panic tsc=reliable clocksource=tsc usbpipe.lab" \
         -serial file:console \
         -virtfs "local,path=/,mount_tag=hostroot,readonly=on,$nine" \
         -virtfs "local,path=.,mount_tag=lab,$nine" \

@@ -117,7 +117,7 @@ END
 provide_cargo_deb() {
     if command -v cargo-deb >/dev/null || [ -x "$lab/tools/bin/cargo-deb" ]; then return; fi
     echo "building cargo-deb" >&2
-    CARGO_TARGET_DIR=$lab/tools.build cargo install --quiet --locked --debug --root "$lab/tools" cargo-deb@3 \
+    CARGO_TARGET_DIR=$lab/tools.build cargo install --quiet --locked --debug --root "$lab/tools" --version '^3' cargo-deb \
         >"$lab/cargo-deb.log" 2>&1 && rm -rf "$lab/tools.build" && return
     echo "no cargo-deb, which builds the package: $(grep -m1 '^error' "$lab/cargo-deb.log")"
     return 1
