@@ -11,6 +11,8 @@ use super::{Access, Idle, OnOpen, OutletKind, SerialMode};
 pub struct SerialConfig {
     /// Who drives the line.
     pub driver: Driver,
+    /// Whether other programs are kept from opening the port of the kernel; true. Otherwise whoever opens it gets it.
+    pub lock: bool,
     /// Speed in bits a second, never 0.
     pub baud: Option<u32>,
     /// Data bits, parity and stop bits.
@@ -72,6 +74,7 @@ impl Default for SerialConfig {
     fn default() -> Self {
         Self {
             driver: Driver::default(),
+            lock: true,
             baud: None,
             mode: None,
             dtr: None,

@@ -50,6 +50,7 @@ group = "dialout"
 mode = 0o660
 [device.serial]
 driver = "user"
+lock = false
 baud = 9600
 mode = "7E2"
 dtr = true
@@ -168,6 +169,7 @@ fn every_key_is_understood() {
     };
     let serial = SerialConfig {
         driver: Driver::User,
+        lock: false,
         baud: Some(9600),
         mode: Some(SerialMode { data_bits: 7, parity: Parity::Even, stop_bits: StopBits::Two }),
         dtr: Some(true),
@@ -412,7 +414,7 @@ fn what_this_version_cannot_do_is_listed_with_its_place() {
         listed(text).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
     };
     assert_eq!(places(CONTRACT), ["8:20", "8:27", "19:20"]);
-    assert_eq!(places(EVERYTHING), ["22:7", "33:12", "40:12", "47:11"]);
+    assert_eq!(places(EVERYTHING), ["23:7", "34:12", "41:12", "48:11"]);
     assert!(listed(CONTRACT)[0].contains("use outlets = "), "{:?}", listed(CONTRACT));
     assert!(listed(&pipe("endpoint = 0x81").replace("match = { vid = 1 }", "remote = \"usbip://h/1-1\"")).is_empty());
     assert!(listed("[[").is_empty());

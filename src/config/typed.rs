@@ -79,6 +79,7 @@ pub(super) struct TypedPipe {
 #[serde(remote = "Self", deny_unknown_fields)]
 pub(super) struct TypedSerial {
     pub(super) driver: Typed<Driver>,
+    pub(super) lock: Typed<bool>,
     pub(super) baud: Typed<Value>,
     pub(super) mode: Typed<String>,
     pub(super) dtr: Typed<bool>,

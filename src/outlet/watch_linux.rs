@@ -4,8 +4,10 @@
 //! stale, so whoever is told asks the FIFO itself.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -23,12 +25,18 @@ pub struct Watcher {
 
 struct Shared {
     watches: Watches,
-    listeners: Mutex<HashMap<WatchDescriptor, mpsc::Sender<()>>>,
+    listeners: Mutex<HashMap<WatchDescriptor, Listener>>,
+}
+
+struct Listener {
+    sender: mpsc::Sender<()>,
+    balance: Arc<AtomicI64>,
 }
 
 /// News of one FIFO.
 pub struct Changes {
     receiver: mpsc::Receiver<()>,
+    balance: Arc<AtomicI64>,
     descriptor: WatchDescriptor,
     shared: Arc<Shared>,
 }
@@ -67,9 +75,10 @@ impl Watcher {
         let (sender, receiver) = mpsc::channel(1);
         let mut listeners = self.shared.listeners();
         let descriptor = self.shared.watches.clone().add(path, mask)?;
-        listeners.insert(descriptor.clone(), sender);
+        let balance = Arc::<AtomicI64>::default();
+        listeners.insert(descriptor.clone(), Listener { sender, balance: balance.clone() });
         drop(listeners);
-        Ok(Changes { receiver, descriptor, shared: self.shared.clone() })
+        Ok(Changes { receiver, balance, descriptor, shared: self.shared.clone() })
     }
 }
 
@@ -84,6 +93,19 @@ impl Changes {
     }
 }
 
+impl Changes {
+    /// Resolves when it was opened or closed since the last time.
+    pub async fn changed(&mut self) {
+        poll_fn(|cx| self.poll_changed(cx)).await;
+    }
+
+    /// How much more often it was opened than closed since it is watched, by anybody. Openings at the same moment may be
+    /// told as one, so it is good for hints only.
+    pub fn balance(&self) -> i64 {
+        self.balance.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Changes {
     fn drop(&mut self) {
         self.shared.listeners().remove(&self.descriptor);
@@ -92,7 +114,7 @@ impl Drop for Changes {
 }
 
 impl Shared {
-    fn listeners(&self) -> MutexGuard<'_, HashMap<WatchDescriptor, mpsc::Sender<()>>> {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<WatchDescriptor, Listener>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,16 +124,21 @@ async fn dispatch(mut events: EventStream<[u8; EVENT_BUFFER]>, shared: Arc<Share
         let listeners = shared.listeners();
         // A full channel already says what this event would say.
         match listeners.get(&event.wd) {
-            Some(listener) => {
-                let _ = listener.try_send(());
-            }
+            Some(listener) => listener.tell(event.mask),
             None if event.mask.contains(EventMask::Q_OVERFLOW) => {
-                for listener in listeners.values() {
-                    let _ = listener.try_send(());
-                }
+                listeners.values().for_each(|listener| listener.tell(event.mask));
             }
             None => {}
         }
+    }
+}
+
+impl Listener {
+    fn tell(&self, mask: EventMask) {
+        let opened = i64::from(mask.contains(EventMask::OPEN));
+        let closed = i64::from(mask.intersects(EventMask::CLOSE_WRITE | EventMask::CLOSE_NOWRITE));
+        self.balance.fetch_add(opened - closed, Ordering::Relaxed);
+        let _ = self.sender.try_send(());
     }
 }
 

@@ -30,7 +30,8 @@ impl Arrivals {
     /// Resolves when looking again makes sense after `refused`, or after a session that ended well.
     pub(super) async fn wait(&mut self, refused: Option<OpenError>, backoff: &mut Backoff) {
         let time = match (&self.news, &refused) {
-            (Some(_), Some(OpenError::NotFound(_) | OpenError::Denied(_))) => None,
+            // Whoever watches the port of one that is held knows better.
+            (Some(_), Some(OpenError::NotFound(_) | OpenError::Denied(_) | OpenError::Held(..))) => None,
             // Nobody tells when an interface is free again.
             (Some(_), Some(_)) => Some(BUSY_PAUSE.max(backoff.step())),
             _ => Some(backoff.step()),

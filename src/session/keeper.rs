@@ -1,6 +1,8 @@
 //! One device's keeper: see the drawing in [`super`].
 
 use std::collections::BTreeSet;
+use std::future::pending;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use super::late::Late;
 use super::line::{Attachment, Context, NEWS_DELAY, Phase, Stop, stopped};
 use super::locate::{Found, Own};
 use super::out_line::OutLine;
+use super::port_watch::PortWatch;
 use super::serial::SerialPort;
 use super::shared::{Shared, outlet_name};
 use super::{DeviceStatus, Events, device_json, doors, locate, plan};
@@ -66,6 +69,8 @@ pub struct Keeper {
     /// Everything that runs for this device beside the keeper.
     tasks: JoinSet<()>,
     doors: JoinSet<()>,
+    /// Watches the kernel's port of the device, while it is open or another program has it.
+    port_watch: Option<PortWatch>,
     /// Names to remove at the end.
     entries: Vec<String>,
 }
@@ -109,6 +114,7 @@ impl Keeper {
             lines: Vec::new(),
             tasks: JoinSet::new(),
             doors: JoinSet::new(),
+            port_watch: None,
             entries: Vec::new(),
         };
         if let Err(error) = keeper.make_known_outlets() {
@@ -143,6 +149,7 @@ impl Keeper {
                 () = self.shared.loan.is_wanted() => continue,
                 () = stopped(&mut self.stop) => break,
             };
+            self.watch_port(&found);
             let ended = match found {
                 Ok(found) => self.session(found).await,
                 Err(error) => Err(error),
@@ -151,19 +158,46 @@ impl Keeper {
             if ended.is_ok() && (started.elapsed() > SETTLED || self.shared.transfers() > moved) {
                 backoff.reset();
             }
+            let is_held = matches!(ended, Err(OpenError::Held(..)));
             if let Err(error) = &ended {
-                let reason = error.to_string();
-                if self.shared.detached(reason.clone()) {
-                    self.shared.tell("warning", format!("waiting for the device: {reason}"));
-                }
+                self.explain(error);
             }
             tokio::select! {
                 () = arrivals.wait(ended.err(), &mut backoff) => {}
+                () = free(&mut self.port_watch, is_held) => {}
                 () = self.shared.loan.is_wanted() => {}
                 () = stopped(&mut self.stop) => {}
             }
         }
         self.finish().await;
+    }
+
+    /// Watches the kernel's port of the device that was found, or the one that another program has.
+    fn watch_port(&mut self, found: &Result<Found, OpenError>) {
+        let (watcher, last) = (&self.surroundings.watcher, self.port_watch.take());
+        self.port_watch = match (found, last) {
+            (Err(OpenError::Held(..)), Some(last)) => last.renewed(watcher).ok(),
+            (Err(OpenError::Held(_, path)), None) => PortWatch::new(watcher, path).ok(),
+            (Ok(found), last) if found.backend == SERIAL => {
+                // First, because the kernel has one watch for a node.
+                drop(last);
+                PortWatch::new(watcher, Path::new(&found.place)).ok()
+            }
+            _ => None,
+        };
+    }
+
+    /// Says why there is no device, if that is news.
+    fn explain(&self, error: &OpenError) {
+        let reason = error.to_string();
+        let is_held = matches!(error, OpenError::Held(..));
+        let is_news = self.shared.detached(reason.clone());
+        if self.shared.set_held(is_held) && is_held {
+            let text = "programs that have outlets open wait until it is closed";
+            self.shared.tell("pause", format!("waiting for the device: {reason}; {text}"));
+        } else if is_news && !is_held {
+            self.shared.tell("warning", format!("waiting for the device: {reason}"));
+        }
     }
 
     async fn wait_for_reclaim(&mut self) {
@@ -210,6 +244,9 @@ impl Keeper {
             }
             () = stopped(&mut stop) => return Ok(()),
         }
+        if self.shared.set_held(false) {
+            self.shared.tell("resume", format!("{place} is free again"));
+        }
         self.shared.attached(device.clone(), backend, place.clone());
         self.shared.set_function(function.as_ref());
         if let (Some(function), Some(serial)) = (function, self.shared.serial()) {
@@ -227,11 +264,18 @@ impl Keeper {
         let product = d.product.as_deref().unwrap_or("no product string");
         self.shared.tell("attach", format!("{:04x}:{:04x} {product:?}, {} speed", d.vendor_id, d.product_id, d.speed));
 
+        let mut port_watch = self.port_watch.take();
+        let mut held = None;
         let refused = refused.into_keys().collect();
         let ended = tokio::select! {
             () = self.catch_up(&claim, refused, missing, late_function, &attach) => None,
             reason = device.gone() => Some((Phase::Gone, reason)),
             () = self.shared.loan.is_wanted() => Some((Phase::Released, "released".to_owned())),
+            others = opened(&mut port_watch) => {
+                let text = format!("{place} is in use by {others}");
+                held = Some(OpenError::Held(text.clone(), PathBuf::from(&place)));
+                Some((Phase::Released, text))
+            }
             () = stopped(&mut stop) => None,
         };
         drop(attach);
@@ -257,7 +301,10 @@ impl Keeper {
             None => while self.tasks.join_next().await.is_some() {},
         }
         claim.give_back().await;
-        Ok(())
+        let Some(held) = held else { return Ok(()) };
+        port_watch.iter_mut().for_each(PortWatch::own_close);
+        self.port_watch = port_watch;
+        Err(held)
     }
 
     /// Gives its pipe to each line.
@@ -537,6 +584,23 @@ impl Handle {
     }
 }
 
+/// Resolves when another program has opened the port that is watched.
+async fn opened(port_watch: &mut Option<PortWatch>) -> String {
+    match port_watch {
+        Some(port_watch) => port_watch.opened().await,
+        None => pending().await,
+    }
+}
+
+/// Resolves when a port that is held may be free. Where the kernel grants no watch, time tells.
+async fn free(port_watch: &mut Option<PortWatch>, is_held: bool) {
+    match port_watch {
+        Some(port_watch) if is_held => port_watch.is_free().await,
+        None if is_held => tokio::time::sleep(LONGEST_RETRY).await,
+        _ => pending().await,
+    }
+}
+
 /// The interfaces that are needed, each once.
 fn interfaces(bridged: &[Bridged], function: Option<&Function>) -> BTreeSet<u8> {
     let control = function.map(|f| f.control_interface);
@@ -558,6 +622,8 @@ fn access(config: &crate::config::Access) -> Access {
     outlet::Access { owner: config.owner.clone(), group: config.group.clone(), mode: config.mode }
 }
 
+/// The backend of the kernel's ports.
+const SERIAL: &str = "serial";
 /// A session of this length was one, even if nothing moved.
 const SETTLED: Duration = Duration::from_secs(1);
 /// How long the end waits for somebody who does not read a capture.

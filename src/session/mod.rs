@@ -28,6 +28,7 @@ mod lock;
 mod openings;
 mod out_line;
 mod plan;
+mod port_watch;
 mod problem;
 mod release;
 mod serial;

@@ -42,6 +42,8 @@ struct State {
     backend: Option<&'static str>,
     place: Option<String>,
     reason: Option<String>,
+    /// Whether another program has the port.
+    held: bool,
     sessions: u64,
     pipes: Vec<PipeEntry>,
     serial: Option<Arc<SerialPort>>,
@@ -119,6 +121,7 @@ impl Shared {
         state.backend = Some(backend);
         state.place = Some(place);
         state.reason = None;
+        state.held = false;
         state.sessions += 1;
         drop(state);
         self.attached.send_replace(true);
@@ -146,6 +149,12 @@ impl Shared {
         let mut state = lock(&self.state);
         state.device = None;
         state.reason.replace(reason) != state.reason
+    }
+
+    /// Another program has the port, if `held`. True when that is news.
+    pub(super) fn set_held(&self, held: bool) -> bool {
+        let mut state = lock(&self.state);
+        std::mem::replace(&mut state.held, held) != held
     }
 
     pub(super) fn device(&self) -> Option<Arc<dyn UsbDevice>> {
@@ -225,6 +234,7 @@ impl Shared {
         let phase = match (&state.device, &borrower) {
             (Some(_), _) => "attached",
             (None, Some(_)) => "released",
+            (None, None) if state.held => "leased",
             (None, None) => "searching",
         };
         DeviceStatus {

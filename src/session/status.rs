@@ -9,7 +9,7 @@ use crate::bridge::Snapshot;
 pub struct DeviceStatus {
     /// Its name in the run dir.
     pub name: String,
-    /// `attached`, `searching`, or `released`.
+    /// `attached`, `searching`, `released` by request, or `leased` to a program that has opened its port.
     pub state: String,
     /// Why it is not attached, if it is not and something is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -1,6 +1,7 @@
 //! What can go wrong on a bus, as kinds that a caller can act on.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// Why a transfer ended without success. USB 2.0, 5.3.2 and 8.4.5; the numbers behind them are the backend's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub enum OpenError {
     NotFound(String),
     /// Somebody else uses it.
     Busy(String),
+    /// Another program has its serial port; this is the node that it will close.
+    Held(String, PathBuf),
     /// This user may not use it.
     Denied(String),
     /// The way to the device failed.
@@ -75,7 +78,11 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFound(text) | Self::Busy(text) | Self::Denied(text) | Self::Protocol(text) => f.write_str(text),
+            Self::NotFound(text)
+            | Self::Busy(text)
+            | Self::Held(text, _)
+            | Self::Denied(text)
+            | Self::Protocol(text) => f.write_str(text),
             Self::Unreachable(text, cause) => write!(f, "{text}: {cause}"),
         }
     }

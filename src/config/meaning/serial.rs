@@ -17,6 +17,7 @@ pub(super) fn serial(checks: &mut Checks<'_>, typed: &Spanned<TypedSerial>, is_r
     let any_time = Duration::ZERO..=DAY;
     SerialConfig {
         driver: driver(checks, table, is_remote),
+        lock: choice(&table.lock).unwrap_or(default.lock),
         baud: checks.read("baud", &table.baud, |v| v.integer(1..=u32::MAX.into())),
         mode: mode(checks, table),
         dtr: choice(&table.dtr),

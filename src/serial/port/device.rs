@@ -14,12 +14,12 @@ use super::pipe::PortPipe;
 use super::settings::Settings;
 use super::{PortInfo, node_linux};
 
-/// Opens a port for this process alone.
+/// Opens a port that nobody else has open; with `lock` for this process alone.
 ///
 /// # Errors
-/// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Busy`] with who has it, [`OpenError::Denied`]
+/// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Held`] with who has it, [`OpenError::Denied`]
 /// with what to do.
-pub async fn open(info: &PortInfo) -> Result<SerialDevice, OpenError> {
+pub async fn open(info: &PortInfo, lock: bool) -> Result<SerialDevice, OpenError> {
     let (info, path) = (info.clone(), info.path.clone());
     let failed = |e| OpenError::Unreachable(format!("opening {} failed", path.display()), e);
     let opened = tokio::task::spawn_blocking(move || {
@@ -28,7 +28,7 @@ pub async fn open(info: &PortInfo) -> Result<SerialDevice, OpenError> {
     });
     let (port, descriptors, control_interface) = opened.await.map_err(|e| failed(e.into()))??;
     let port = Arc::new(port);
-    let settings = Settings::of(port.clone()).map_err(failed)?;
+    let settings = Settings::of(port.clone(), lock).map_err(failed)?;
     let opened = Opened::new(port, settings).map_err(failed)?;
     Ok(SerialDevice {
         path: path.clone(),

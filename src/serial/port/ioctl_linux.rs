@@ -48,6 +48,7 @@ pub(super) fn set_modem_lines(port: &File, dtr: bool, rts: bool) -> Result<()> {
 }
 
 /// Whether somebody has made the terminal exclusive (TIOCEXCL).
+#[cfg(test)]
 pub(super) fn is_exclusive(port: &File) -> bool {
     let mut exclusive: c_int = 0;
     // SAFETY: TIOCGEXCL writes one int, which outlives the call, and the descriptor is open.

@@ -27,5 +27,5 @@ mod tests;
 
 pub use device::{SerialDevice, open};
 pub use info::{PortInfo, UsbPort};
-pub use node_linux::permission_advice;
+pub use node_linux::{UNSEEN, others, permission_advice};
 pub use settings::list;

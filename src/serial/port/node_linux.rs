@@ -19,13 +19,14 @@ use nix::sys::termios::{
 
 use crate::usb::{OpenError, port_permission_advice};
 
-use super::holders_linux::holders;
+use super::holders_linux::{Holder, holders};
 use super::{ioctl_linux, list};
 
-/// Opens the port at `path`, locks it and makes it raw. Its speed and character format stay.
+/// Opens the port at `path`, unless another program has it, locks it and makes it raw. Its speed and character format
+/// stay.
 ///
 /// # Errors
-/// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Busy`] with who has it, [`OpenError::Denied`]
+/// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Held`] with who has it, [`OpenError::Denied`]
 /// with what to do.
 pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     match fs::metadata(path) {
@@ -40,7 +41,7 @@ pub(super) fn open(path: &Path) -> Result<File, OpenError> {
         Err(Errno::ENOTTY) => return Err(no_port(path)),
         Err(e) => return Err(refusal(path, e.into())),
     };
-    if !lock(&port, path) {
+    if !is_free(&port, path) {
         drop(port);
         return Err(busy(path));
     }
@@ -48,10 +49,10 @@ pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     Ok(port)
 }
 
-/// Takes the lock that other careful programs respect (flock), and looks for TIOCEXCL, which does not keep root out.
-/// The mark of a program that was killed may outlive it, so it counts only where somebody is found.
-fn lock(port: &File, path: &Path) -> bool {
-    port.try_lock().is_ok() && (!ioctl_linux::is_exclusive(port) || !has_others(path))
+/// Takes the lock that other careful programs respect (flock), and looks for those that have taken none. TIOCEXCL says
+/// nothing: it does not keep root out, and the mark of a program that was killed may outlive it.
+fn is_free(port: &File, path: &Path) -> bool {
+    port.try_lock().is_ok() && others(path).is_none()
 }
 
 /// No echo, no line editing, no translation, no flow control, no waiting for a carrier; and closing leaves DTR as it
@@ -118,15 +119,30 @@ fn refusal(path: &Path, error: io::Error) -> OpenError {
 }
 
 fn busy(path: &Path) -> OpenError {
-    let who = match holders(path).as_slice() {
-        [] => "a program that this user may not see (`sudo fuser -v` with its path names it)".to_owned(),
-        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
-    };
-    OpenError::Busy(format!("{} is in use by {who}; end that program, or let it close the port", path.display()))
+    let who = names(&holders(path)).unwrap_or_else(|| UNSEEN.to_owned());
+    let text = format!("{} is in use by {who}; end that program, or let it close the port", path.display());
+    OpenError::Held(text, path.to_owned())
 }
 
-fn has_others(path: &Path) -> bool {
-    holders(path).iter().any(|holder| !holder.is_this_process())
+/// The other programs that have the port at `path` open, as far as this user may see them, in words for people. One that
+/// has it only for a moment does not count: it looks at ports, or has been started by this one and is not itself yet.
+pub fn others(path: &Path) -> Option<String> {
+    let now = other_holders(path);
+    if now.is_empty() {
+        return None;
+    }
+    thread::sleep(MOMENT);
+    let later = other_holders(path);
+    names(&now.into_iter().filter(|holder| later.contains(holder)).collect::<Vec<_>>())
+}
+
+fn other_holders(path: &Path) -> Vec<Holder> {
+    holders(path).into_iter().filter(|holder| !holder.is_this_process()).collect()
+}
+
+fn names(holders: &[Holder]) -> Option<String> {
+    let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(" and "))
 }
 
 fn denied(path: &Path) -> OpenError {
@@ -153,6 +169,9 @@ fn present() -> String {
     }
 }
 
+/// A program that this user may not see.
+pub const UNSEEN: &str = "a program that this user may not see (`sudo fuser -v` with its path names it)";
+const MOMENT: Duration = Duration::from_millis(30);
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(32);
 
@@ -165,13 +184,14 @@ mod tests {
         let kind = |errno: Errno| match refusal(Path::new("/dev/ttyACM99"), errno.into()) {
             OpenError::NotFound(_) => "waits for news",
             OpenError::Denied(_) => "waits for a change of permissions",
+            OpenError::Held(..) => "waits until it is closed",
             OpenError::Busy(_) => "looks again",
             OpenError::Unreachable(..) => "tries again",
             OpenError::Protocol(_) => "",
         };
         assert_eq!(kind(Errno::ENOENT), "waits for news");
         assert_eq!(kind(Errno::EACCES), "waits for a change of permissions");
-        assert_eq!(kind(Errno::EBUSY), "looks again");
+        assert_eq!(kind(Errno::EBUSY), "waits until it is closed");
         // A port that is pulled out while it is opened has its node for a moment longer.
         for errno in [Errno::EIO, Errno::ENXIO, Errno::ENODEV] {
             assert_eq!(kind(errno), "tries again");

@@ -51,14 +51,20 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Settings of a port that is open and locked; sets TIOCEXCL, which goes when this is dropped.
+    /// Settings of a port that is open and locked (flock). With `lock` it stays so, and is exclusive (TIOCEXCL), until this
+    /// is dropped; otherwise others may open and lock it from now on.
     ///
     /// # Errors
-    /// Those of dup(2).
-    pub(super) fn of(port: Arc<File>) -> std::io::Result<Self> {
+    /// Those of dup(2) and ioctl(2).
+    pub(super) fn of(port: Arc<File>, lock: bool) -> std::io::Result<Self> {
         let copy = port.try_clone()?;
         // SAFETY: the descriptor is open, is a terminal, and is nobody else's from here on.
-        let tty = unsafe { TTYPort::from_raw_fd(copy.into_raw_fd()) };
+        let mut tty = unsafe { TTYPort::from_raw_fd(copy.into_raw_fd()) };
+        tty.set_exclusive(lock).map_err(std::io::Error::from)?;
+        if !lock {
+            // That left it with a shared lock.
+            port.unlock()?;
+        }
         Ok(Self { tty, port })
     }
 

@@ -2,16 +2,15 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::libc;
-use nix::pty::{OpenptyResult, openpty};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{ControlFlags, LocalFlags, tcgetattr};
-use nix::unistd::ttyname;
 
 use super::*;
 use crate::config::SerialMode;
@@ -26,14 +25,17 @@ struct FarEnd {
 
 impl FarEnd {
     fn new() -> Self {
-        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
-        let path = ttyname(&slave).unwrap();
-        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).unwrap();
-        Self { master: master.into(), path }
+        // No program that another test starts may have it.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let master = posix_openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname_r(&master).unwrap().into();
+        Self { master: OwnedFd::from(master).into(), path }
     }
 
     async fn open(&self) -> SerialDevice {
-        open(&PortInfo::of(self.path.clone())).await.unwrap()
+        open(&PortInfo::of(self.path.clone()), true).await.unwrap()
     }
 
     fn say(&self, bytes: &[u8]) {
@@ -267,8 +269,8 @@ async fn a_break_takes_its_time_while_bytes_go_on() {
 async fn a_second_opener_is_told_who_has_the_port() {
     let far = FarEnd::new();
     let first = far.open().await;
-    let refused = open(&PortInfo::of(far.path.clone())).await;
-    let Err(OpenError::Busy(text)) = refused else { panic!("{:?}", refused.err()) };
+    let refused = open(&PortInfo::of(far.path.clone()), true).await;
+    let Err(OpenError::Held(text, _)) = refused else { panic!("{:?}", refused.err()) };
     assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
     within(first.give_back()).await;
     assert!(within(first.gone()).await.contains("closed"));
@@ -288,8 +290,8 @@ async fn the_lock_of_another_program_is_respected_and_the_program_named() {
         .unwrap();
     let mut locked = [0; 7];
     other.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
-    let refused = open(&PortInfo::of(far.path.clone())).await;
-    let Err(OpenError::Busy(text)) = refused else { panic!("{:?}", refused.err()) };
+    let refused = open(&PortInfo::of(far.path.clone()), true).await;
+    let Err(OpenError::Held(text, _)) = refused else { panic!("{:?}", refused.err()) };
     assert!(text.contains(&format!("(process {})", other.id())), "{text}");
     drop(other.stdin.take());
     other.wait().unwrap();
@@ -313,7 +315,7 @@ async fn a_port_is_raw_keeps_its_lines_at_closing_and_is_exclusive_only_while_it
 #[tokio::test]
 async fn what_is_no_port_is_refused_with_the_ports_that_there_are() {
     for path in ["/dev/ttyACM99", "/dev/null", "/etc/passwd", "/dev"] {
-        let refused = open(&PortInfo::of(path.into())).await;
+        let refused = open(&PortInfo::of(path.into()), true).await;
         let Err(OpenError::NotFound(text)) = refused else { panic!("{path}: {:?}", refused.err()) };
         assert!(text.starts_with(path), "{text}");
         let listed = list().iter().all(|port| text.contains(port.path.to_str().unwrap()));
@@ -327,10 +329,10 @@ async fn a_link_to_a_port_is_as_good_as_the_port() {
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("board");
     std::os::unix::fs::symlink(&far.path, &link).unwrap();
-    let port = open(&PortInfo::of(link.clone())).await.unwrap();
+    let port = open(&PortInfo::of(link.clone()), true).await.unwrap();
     let (mut from, _to) = pipes(&port);
     far.say(b"hello");
     from.submit(Transfer::new(64));
     assert_eq!(within(complete(&mut *from)).await.received(), b"hello");
-    assert!(matches!(open(&PortInfo::of(Path::new(&link).into())).await, Err(OpenError::Busy(_))));
+    assert!(matches!(open(&PortInfo::of(Path::new(&link).into()), true).await, Err(OpenError::Held(..))));
 }

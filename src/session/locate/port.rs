@@ -17,7 +17,8 @@ pub(super) async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, Op
     let place = info.path.display().to_string();
     let taken = own.taken.take(&place);
     let flush = config.serial.as_ref().map_or(SerialConfig::default().flush, |serial| serial.flush);
-    let device = port::open(&info).await?.flush_for(flush);
+    let lock = config.serial.as_ref().is_none_or(|serial| serial.lock);
+    let device = port::open(&info, lock).await?.flush_for(flush);
     Ok(Found { device: Arc::new(device), backend: "serial", place, taken })
 }
 
