@@ -189,6 +189,36 @@ fn pyserial_talks_to_a_board() {
     assert_eq!(printed_by(example), answers);
 }
 
+/// The block of the README that belongs to a running demo: each command prints what stands below it.
+#[test]
+fn the_readme_shows_what_happens() {
+    let readme = fs::read_to_string(folder().join("../README.md")).unwrap();
+    let block = readme.split("While the demo runs").nth(1).unwrap().split("```").nth(1).unwrap();
+    let shown: Vec<(&str, &str)> =
+        block.split("\n$ ").skip(1).map(|shown| shown.split_once('\n').unwrap_or((shown, ""))).collect();
+    assert!(shown.len() >= 4, "{block}");
+    let demo = Daemon::demo();
+    let script: String = shown.iter().map(|(command, _)| format!("{command}\necho @@@\n")).collect();
+    let script = script.replace("/tmp/demo", demo.dir.to_str().unwrap()).replace("target/release/", "");
+    let mut shell = command("bash");
+    shell.args(["-euc", &script]);
+    let printed = printed_by(shell);
+    for ((command, expected), got) in shown.iter().zip(printed.split("@@@\n")) {
+        assert!(!got.is_empty() && (expected.is_empty() || got.trim_end() == expected.trim_end()), "{command}: {got}");
+    }
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_good() {
+    let readme = fs::read_to_string(folder().join("../README.md")).unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("usbpipe.toml");
+    fs::write(&file, readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap()).unwrap();
+    let mut check = command("usbpipe");
+    check.arg("-c").arg(&file).args(["config", "check"]);
+    assert_eq!(printed_by(check), format!("{}: good, 3 devices\n", file.display()));
+}
+
 /// Where no demo runs, or one was killed and its FIFOs are still there.
 #[test]
 fn without_a_demo_each_example_says_what_to_do() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use super::args::Args;
+use super::status::print_line;
 use super::{Failure, Outcome};
 
 /// `usbpipe man [--out DIR]`.
@@ -17,8 +18,9 @@ pub(super) fn man(out: Option<PathBuf>) -> Outcome {
             pages(&dir).map(|()| 0).map_err(fail)
         }
         None => {
-            let page = clap_mangen::Man::new(Args::command());
-            page.render(&mut io::stdout()).map_err(|e| Failure::run_time(format!("writing failed: {e}")))?;
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Args::command()).render(&mut page).map_err(Failure::run_time)?;
+            print_line(String::from_utf8_lossy(&page).trim_end())?;
             Ok(0)
         }
     }

@@ -87,7 +87,9 @@ fn dispatch(args: Args) -> Outcome {
         Command::Config(ConfigCommand::Check) => check::check(config),
         Command::Udev(args) => udev::udev(config, args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "usbpipe", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "usbpipe", &mut script);
+            status::print_line(String::from_utf8_lossy(&script).trim_end())?;
             Ok(0)
         }
         Command::Man { out } => man::man(out),
