@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -82,6 +83,9 @@ pub(super) enum Command {
     /// Record what crosses between a device's pipes and the device, for Wireshark
     #[command(after_help = CAPTURE_HELP)]
     Capture(CaptureArgs),
+    /// Write what a serial line says to a file, each line with its time
+    #[command(after_help = LOG_HELP)]
+    Log(LogArgs),
     /// Show attach, detach, loss, stall and error as they happen, one JSON object a line
     Events,
     /// Run simulated devices and the daemon in one process: no hardware, no root
@@ -137,11 +141,33 @@ pub(super) struct CaptureArgs {
     pub(super) snaplen: u32,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct LogArgs {
+    /// Name in the daemon
+    pub(super) device: String,
+    /// Write here; - is stdout [default: DEVICE.log]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Put FILE aside, as FILE.1, before it grows over this size
+    #[arg(long, value_name = "SIZE", default_value = "10M", value_parser = log_size)]
+    pub(super) rotate: u64,
+    /// How many files put aside are kept
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub(super) keep: u32,
+}
+
+/// A size that holds the longest line.
+fn log_size(text: &str) -> Result<u64, String> {
+    size(text, SMALLEST_LOG..=LARGEST_FILE).ok_or_else(|| "must be a size from 64K to 1024G".to_owned())
+}
+
+fn size(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    u64::try_from(parse_size(text)?).ok().filter(|size| range.contains(size))
+}
+
 /// A size that holds a few records.
 fn ring_size(text: &str) -> Result<u64, String> {
-    let size = parse_size(text).ok_or("not a size, as 65536, 64K, 10M or 1G")?;
-    let fits = u64::try_from(size).ok().filter(|size| (SMALLEST_RING..=LARGEST_RING).contains(size));
-    fits.ok_or_else(|| "must be 16K to 1024G".to_owned())
+    size(text, SMALLEST_RING..=LARGEST_FILE).ok_or_else(|| "must be a size from 16K to 1024G".to_owned())
 }
 
 #[derive(Debug, clap::Args)]
@@ -211,7 +237,14 @@ daemon the device is bridged in --dir for as long as it is captured.";
 
 /// Room for the beginning of a file and a few records.
 const SMALLEST_RING: u64 = 16 << 10;
-const LARGEST_RING: u64 = 1 << 40;
+const SMALLEST_LOG: u64 = 64 << 10;
+const LARGEST_FILE: u64 = 1 << 40;
+
+const LOG_HELP: &str = "\
+Times are UTC, of the first byte of each line. A line that is longer than 4096 bytes, or whose end does not come within a
+second, ends with \\ and goes on in the next one; a \\ of the device is written as \\\\, and bytes that are no text as \\x1b.
+Lines between -- and -- are no words of the device: they tell of unplug, replug, reset and loss. Ctrl-C ends it, SIGHUP opens
+the file anew. It is a reader of serial.rx like any other.";
 
 const UDEV_HELP: &str = "\
 Without a selector: rules for the devices of the configuration; without one, the rules for well-known boards.

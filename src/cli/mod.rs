@@ -10,12 +10,14 @@ mod check;
 mod child;
 mod demo;
 mod list;
+mod log;
 mod logging;
 mod man;
 mod own_devices;
 mod own_ports;
 mod release;
 mod run;
+mod serial_bytes;
 mod status;
 mod udev;
 
@@ -82,6 +84,7 @@ fn dispatch(args: Args) -> Outcome {
         Command::Reclaim { device } => with_runtime(release::reclaim(dir, device)),
         Command::Status { json } => with_runtime(status::status(dir, json)),
         Command::Capture(args) => with_runtime(capture::capture(dir, args)),
+        Command::Log(args) => with_runtime(log::log(dir, args)),
         Command::Events => with_runtime(status::events(dir)),
         Command::Demo => with_runtime(demo::demo(dir)),
         Command::Config(ConfigCommand::Check) => check::check(config),

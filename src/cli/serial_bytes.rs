@@ -1,0 +1,160 @@
+//! What a daemon's serial line receives, for commands that look on: its bytes and its events, over every unplug and over
+//! the daemon's end. It sends nothing.
+
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::unix::pipe;
+use tokio::time::sleep;
+
+use super::{Failure, status};
+use crate::daemon::{Client, Request};
+use crate::session::{DeviceStatus, Event, TextLine, TextReader};
+
+/// The line of one device.
+pub(super) struct SerialBytes {
+    dir: PathBuf,
+    device: String,
+    source: Option<Source>,
+    events: Option<TextReader<Source>>,
+    buffer: Vec<u8>,
+    is_lost: bool,
+}
+
+type Source = Box<dyn AsyncRead + Unpin + Send>;
+
+/// What came.
+pub(super) enum News<'a> {
+    /// From the device; at least one byte.
+    Bytes(&'a [u8]),
+    /// What happened to the device.
+    Event(Event),
+    /// What happened to the daemon, in words.
+    Daemon(&'static str),
+}
+
+enum Came {
+    Bytes,
+    Event(Option<TextLine>),
+    SourceEnded,
+}
+
+impl SerialBytes {
+    /// Looks on the line of a device that the daemon has.
+    ///
+    /// # Errors
+    /// No daemon runs, or it has no such device, or the device has no serial line.
+    pub(super) async fn open(dir: &Path, device: &str) -> Result<Self, Failure> {
+        let mut line = Self {
+            dir: dir.to_owned(),
+            device: device.to_owned(),
+            source: None,
+            events: None,
+            buffer: Vec::with_capacity(CHUNK),
+            is_lost: false,
+        };
+        line.connect().await?;
+        Ok(line)
+    }
+
+    /// The next thing that happens. Cancel safe.
+    pub(super) async fn next(&mut self) -> News<'_> {
+        loop {
+            if self.connect().await.is_err() {
+                if !std::mem::replace(&mut self.is_lost, true) {
+                    return News::Daemon("the daemon has ended; waiting for the next one");
+                }
+                sleep(RETRY).await;
+                continue;
+            }
+            if std::mem::take(&mut self.is_lost) {
+                return News::Daemon("a daemon is there again");
+            }
+            match self.wait().await {
+                Came::Bytes => return News::Bytes(&self.buffer),
+                Came::Event(Some(TextLine::Text(text))) => {
+                    if let Some(event) = self.event(&text) {
+                        return News::Event(event);
+                    }
+                }
+                Came::Event(Some(TextLine::TooLong)) => {}
+                Came::Event(None) => (self.events, self.source) = (None, None),
+                Came::SourceEnded => {
+                    self.source = None;
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Bytes first: what a device said before it went, came before that.
+    async fn wait(&mut self) -> Came {
+        let Self { source, events, buffer, .. } = self;
+        buffer.clear();
+        tokio::select! {
+            biased;
+            read = read(source, buffer) => match read {
+                Ok(1..) => Came::Bytes,
+                _ => Came::SourceEnded,
+            },
+            line = async { match events { Some(events) => events.next().await, None => pending().await } } => Came::Event(line),
+        }
+    }
+
+    /// What is told of this device and its line.
+    fn event(&self, line: &str) -> Option<Event> {
+        let event: Event = serde_json::from_str(line).ok()?;
+        let is_own = event.device == self.device && !WITHOUT_NEWS.contains(&event.event.as_str());
+        let is_line = event.outlet.as_ref().is_none_or(|outlet| outlet.starts_with("serial"));
+        (is_own && is_line).then_some(event)
+    }
+
+    /// Makes the connections that are missing.
+    async fn connect(&mut self) -> Result<(), Failure> {
+        if self.events.is_none() {
+            let mut client = Client::connect(&self.dir).await.map_err(Failure::run_time)?;
+            client.ask(&Request::Events).await.map_err(Failure::run_time)?;
+            self.events = Some(TextReader::new(Box::new(client.into_stream()), LONGEST_EVENT));
+        }
+        if self.source.is_none() {
+            self.source = Some(look_on(&self.dir, &self.device).await?);
+        }
+        Ok(())
+    }
+}
+
+async fn read(source: &mut Option<Source>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    match source {
+        Some(source) => source.read_buf(buffer).await,
+        None => pending().await,
+    }
+}
+
+/// A reader of the line.
+async fn look_on(dir: &Path, device: &str) -> Result<Source, Failure> {
+    let devices = status::ask(dir).await?;
+    let Some(found) = devices.iter().find(|d| d.name == device) else {
+        let names: Vec<&str> = devices.iter().map(|d| d.name.as_str()).collect();
+        return Err(Failure::run_time(format!("this daemon has no device {device:?}; it has {}", names.join(", "))));
+    };
+    let Some(pipe) = found.pipes.iter().find(|pipe| pipe.outlet == SERIAL) else { return Err(no_line(found)) };
+    let opened = pipe::OpenOptions::new().open_receiver(&pipe.path);
+    Ok(Box::new(opened.map_err(|e| Failure::run_time(format!("{} cannot be opened: {e}", pipe.path)))?))
+}
+
+fn no_line(device: &DeviceStatus) -> Failure {
+    Failure::run_time(match device.state.as_str() {
+        "attached" => format!("{} has no serial line", device.name),
+        _ => format!("{} was not there yet, so that it is not known whether it has a serial line", device.name),
+    })
+}
+
+const SERIAL: &str = "serial.rx";
+/// That programs come and go is nothing that the device does.
+const WITHOUT_NEWS: &[&str] = &["open", "close", "refuse"];
+const RETRY: Duration = Duration::from_secs(1);
+const CHUNK: usize = 64 << 10;
+const LONGEST_EVENT: usize = 64 << 10;
