@@ -245,6 +245,16 @@ fn completions_and_the_manual_are_printed() {
     assert!(page("usbpipe-udev.1").contains("61\\-usbpipe") && page("usbpipe-config-check.1").contains(".TH"));
 }
 
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for args in [&["completions", "bash"][..], &["man"], &["udev"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = usbpipe().args(args).stdout(writer).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?} | head: {output:?}");
+    }
+}
+
 /// What a command that succeeded printed.
 fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
