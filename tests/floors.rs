@@ -79,7 +79,9 @@ fn what_differs_between_systems_stays_in_files_named_after_it() {
 
 #[test]
 fn the_pumps_say_that_they_are_the_hot_path() {
-    let pumps = ["bulk_in", "bulk_out", "iso_in", "iso_out", "frame", "deframe"];
+    let pumps = [
+        "bulk_in", "bulk_out", "cutter", "deframe", "frame", "iso_in", "iso_out", "place", "readers", "ring", "writers",
+    ];
     for pump in pumps {
         let text = fs::read_to_string(source().join("bridge").join(format!("{pump}.rs"))).unwrap();
         assert!(text.starts_with("//! Hot path."), "{pump}.rs");

@@ -1,27 +1,25 @@
 //! Hot path. Bulk and interrupt OUT: what programs wrote becomes transfers, in order, nothing lost.
 //!
 //! ```text
-//!            ┌─ stream, packet: one read is one transfer ─┐
-//!   source ──┤                                            ├──► in flight ──► spare
-//!            └─ length, hex: messages are cut out ────────┘        │
-//!                                          ▲                       │ device gone, or behind a stall
-//!                                          └─────── resend ◄───────┘
+//!             ┌─ stream, packet: one read is one transfer ─┐
+//!   writers ──┤                                            ├──► in flight ──► spare
+//!             └─ length, hex: messages are cut out ────────┘        │
+//!                                           ▲                       │ device gone, or behind a stall
+//!                                           └─────── resend ◄───────┘
 //! ```
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
 use super::counters::add;
-use super::deframe::{Decoded, Decoder};
-use super::{Counters, Framing, Verdict};
-use crate::outlet::Source;
+use super::{Counters, Framing, Verdict, Writers};
+use crate::outlet::StandingSource;
 use crate::usb::{Pipe, Transfer, TransferError, drain};
 
 /// The pump of one OUT endpoint; what the device did not take waits in it for the next run.
@@ -29,12 +27,12 @@ pub struct BulkOut {
     /// Transfers in flight as wanted; `sizes` has what there is memory for.
     wanted_queue: usize,
     sizes: Sizes,
+    framing: Framing,
     /// Whether a message is closed by a ZLP when its length is a multiple of wMaxPacketSize.
     zlp: bool,
     /// How long [`BulkOut::run`] goes on after `stop`, for what was written to reach the device.
     flush: Duration,
     counters: Arc<Counters>,
-    reader: Reader,
     spare: Vec<Transfer>,
     /// To be sent before anything new, oldest first.
     resend: VecDeque<Transfer>,
@@ -43,7 +41,6 @@ pub struct BulkOut {
     /// The message before it was lost to a stall: the ZLP that comes next closes nothing.
     zlp_is_orphan: bool,
     failure: Option<TransferError>,
-    source_ended: bool,
 }
 
 /// How large transfers are, and how many.
@@ -57,40 +54,21 @@ pub struct Sizes {
     pub queue: usize,
 }
 
-/// How bytes become messages.
-pub(super) enum Reader {
-    /// A read is a message.
-    Whole,
-    /// Messages are cut out of the bytes.
-    Cut(Box<Cutter>),
-}
-
-pub(super) struct Cutter {
-    decoder: Decoder,
-    input: Box<[u8]>,
-    start: usize,
-    end: usize,
-    /// The message under construction.
-    message: Box<[u8]>,
-    filled: usize,
-}
-
 impl BulkOut {
     /// A pump with these sizes, for a device that has been opened or will be.
     pub fn new(framing: Framing, sizes: Sizes, zlp: bool, flush: Duration, counters: Arc<Counters>) -> Self {
         Self {
             wanted_queue: sizes.queue,
             sizes,
+            framing,
             zlp: zlp && framing != Framing::Stream,
             flush,
             counters,
-            reader: Reader::new(framing, sizes.transfer),
             spare: Vec::with_capacity(sizes.queue + 1),
             resend: VecDeque::with_capacity(sizes.queue + 1),
             returned: 0,
             zlp_is_orphan: false,
             failure: None,
-            source_ended: false,
         }
     }
 
@@ -120,15 +98,15 @@ impl BulkOut {
 
     /// Pumps until an end stops, or until what was written has been flushed after `stop` resolved. All transfers are
     /// back when it returns.
-    pub async fn run(
+    pub async fn run<F: StandingSource>(
         &mut self,
         pipe: &mut dyn Pipe,
-        source: &mut dyn Source,
+        writers: &mut Writers<F>,
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
         self.failure = None;
-        self.source_ended = false;
         self.returned = 0;
+        writers.start(self.framing, self.sizes.transfer);
         // One more than may be in flight, for a ZLP that closes the last message.
         while self.spare.len() + self.resend.len() < self.sizes.queue + 1 {
             self.spare.push(pipe.allocate(self.sizes.transfer));
@@ -138,7 +116,7 @@ impl BulkOut {
             if flushing.is_none() && stop.as_mut().poll(cx).is_ready() {
                 flushing = Some(Box::pin(sleep(self.flush)));
             }
-            if let Poll::Ready(verdict) = self.poll(cx, pipe, source, flushing.is_some()) {
+            if let Poll::Ready(verdict) = self.poll(cx, pipe, writers, flushing.is_some()) {
                 return Poll::Ready(verdict);
             }
             match &mut flushing {
@@ -152,17 +130,14 @@ impl BulkOut {
             self.resend.pop_front();
         }
         self.spare.clear();
-        if matches!(verdict, Verdict::Closed) {
-            self.drop_unfinished_message();
-        }
         verdict
     }
 
-    fn poll(
+    fn poll<F: StandingSource>(
         &mut self,
         cx: &mut Context<'_>,
         pipe: &mut dyn Pipe,
-        source: &mut dyn Source,
+        writers: &mut Writers<F>,
         stopping: bool,
     ) -> Poll<Verdict> {
         loop {
@@ -179,11 +154,8 @@ impl BulkOut {
                 pipe.submit(transfer);
                 continue;
             }
-            if self.source_ended {
-                return if pipe.in_flight() == 0 { Poll::Ready(Verdict::Closed) } else { Poll::Pending };
-            }
             let Some(mut transfer) = self.spare.pop() else { return Poll::Pending };
-            let message = self.reader.poll_message(cx, source, &mut transfer.buffer, &self.counters);
+            let message = writers.poll_message(cx, &mut transfer.buffer, &self.counters);
             if let Poll::Ready(Ok(Some(length))) = message {
                 transfer.length = length;
                 self.send(pipe, transfer);
@@ -191,7 +163,8 @@ impl BulkOut {
             }
             self.spare.push(transfer);
             match message {
-                Poll::Ready(Ok(_)) => self.source_ended = true,
+                Poll::Ready(Ok(_)) if pipe.in_flight() == 0 => return Poll::Ready(Verdict::Closed),
+                Poll::Ready(Ok(_)) => return Poll::Pending,
                 Poll::Ready(Err(e)) => return Poll::Ready(Verdict::Outlet(e)),
                 Poll::Pending if stopping && pipe.in_flight() == 0 => return Poll::Ready(Verdict::Stopped),
                 Poll::Pending => return Poll::Pending,
@@ -247,111 +220,26 @@ impl BulkOut {
     fn closes_by_itself(&self, length: usize) -> bool {
         length == 0 || !length.is_multiple_of(self.sizes.max_packet)
     }
-
-    fn drop_unfinished_message(&mut self) {
-        if let Reader::Cut(cutter) = &mut self.reader
-            && cutter.decoder.is_inside()
-        {
-            cutter.restart();
-            add(&self.counters.bad_messages, 1);
-        }
-    }
 }
-
-impl Reader {
-    pub(super) fn new(framing: Framing, transfer_size: usize) -> Self {
-        let decoder = match framing {
-            Framing::Length => Decoder::length(),
-            Framing::Hex => Decoder::hex(),
-            Framing::Stream | Framing::Packet | Framing::Jsonl => return Self::Whole,
-        };
-        let buffer = |size| vec![0; size].into_boxed_slice();
-        Self::Cut(Box::new(Cutter {
-            decoder,
-            input: buffer(INPUT_SIZE),
-            start: 0,
-            end: 0,
-            message: buffer(transfer_size),
-            filled: 0,
-        }))
-    }
-
-    /// Puts the next message into `out` and gives its length; `None` when the last writer has gone.
-    pub(super) fn poll_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut dyn Source,
-        out: &mut [u8],
-        counters: &Counters,
-    ) -> Poll<io::Result<Option<usize>>> {
-        match self {
-            Self::Whole => source.poll_read(cx, out).map_ok(|n| (n > 0).then_some(n)),
-            Self::Cut(cutter) => cutter.poll_message(cx, source, out, counters),
-        }
-    }
-}
-
-impl Cutter {
-    fn poll_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut dyn Source,
-        out: &mut [u8],
-        counters: &Counters,
-    ) -> Poll<io::Result<Option<usize>>> {
-        loop {
-            if self.start == self.end {
-                let n = ready!(source.poll_read(cx, &mut self.input))?;
-                if n == 0 {
-                    return Poll::Ready(Ok(None));
-                }
-                self.start = 0;
-                self.end = n;
-            }
-            let input = &self.input[self.start..self.end];
-            let (used, decoded) = self.decoder.decode(input, &mut self.message, &mut self.filled);
-            self.start += used;
-            match decoded {
-                Decoded::More => {}
-                Decoded::Bad => add(&counters.bad_messages, 1),
-                Decoded::Message(n) => {
-                    out[..n].copy_from_slice(&self.message[..n]);
-                    return Poll::Ready(Ok(Some(n)));
-                }
-            }
-        }
-    }
-
-    fn restart(&mut self) {
-        self.decoder = match self.decoder {
-            Decoder::Length { .. } => Decoder::length(),
-            Decoder::Hex { .. } => Decoder::hex(),
-        };
-        self.filled = 0;
-    }
-}
-
-/// Bytes read at once for the framings whose messages are cut out of what was read.
-const INPUT_SIZE: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::super::fakes::{FakePipe, FakeSource, forever};
+    use super::super::fakes::{FakePipe, FakeSource, forever, writing};
     use super::*;
 
     fn pump(framing: Framing) -> BulkOut {
         BulkOut::new(framing, Sizes { transfer: 64, max_packet: 8, queue: 4 }, true, Duration::ZERO, Arc::default())
     }
 
-    async fn run(pump: &mut BulkOut, pipe: &mut FakePipe, source: &mut FakeSource) -> Verdict {
-        pump.run(pipe, source, forever().as_mut()).await
+    async fn run(pump: &mut BulkOut, pipe: &mut FakePipe, writers: &mut Writers<FakeSource>) -> Verdict {
+        pump.run(pipe, writers, forever().as_mut()).await
     }
 
     #[tokio::test]
     async fn in_a_stream_each_read_is_one_transfer_and_no_zlp_is_added() {
         let mut pipe = FakePipe::receiving();
-        let mut source = FakeSource::of([b"12345678".to_vec(), b"abc".to_vec()]);
-        let verdict = run(&mut pump(Framing::Stream), &mut pipe, &mut source).await;
+        let mut writers = writing(FakeSource::of([b"12345678".to_vec(), b"abc".to_vec()]));
+        let verdict = run(&mut pump(Framing::Stream), &mut pipe, &mut writers).await;
         assert!(matches!(verdict, Verdict::Closed));
         assert_eq!(pipe.received, [b"12345678".to_vec(), b"abc".to_vec()]);
     }
@@ -359,8 +247,8 @@ mod tests {
     #[tokio::test]
     async fn a_message_of_whole_packets_is_closed_by_a_zlp() {
         let mut pipe = FakePipe::receiving();
-        let mut source = FakeSource::of([b"\x08\0\0\0ABCDEFGH\x01\0\0\0z".to_vec()]);
-        run(&mut pump(Framing::Length), &mut pipe, &mut source).await;
+        let mut writers = writing(FakeSource::of([b"\x08\0\0\0ABCDEFGH\x01\0\0\0z".to_vec()]));
+        run(&mut pump(Framing::Length), &mut pipe, &mut writers).await;
         assert_eq!(pipe.received, [b"ABCDEFGH".to_vec(), vec![], b"z".to_vec()]);
     }
 
@@ -369,11 +257,11 @@ mod tests {
         let mut pipe = FakePipe::receiving();
         pipe.results.extend([Ok(()), Err(TransferError::Stall), Err(TransferError::Stall)]);
         pipe.batch = 3;
-        let mut source = FakeSource::of([b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]);
+        let mut writers = writing(FakeSource::of([b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]));
         let mut pump = pump(Framing::Stream);
-        let verdict = run(&mut pump, &mut pipe, &mut source).await;
+        let verdict = run(&mut pump, &mut pipe, &mut writers).await;
         assert!(matches!(verdict, Verdict::Device(TransferError::Stall)));
-        run(&mut pump, &mut pipe, &mut source).await;
+        run(&mut pump, &mut pipe, &mut writers).await;
         assert_eq!(pipe.received, [b"a".to_vec(), b"c".to_vec()]);
         assert_eq!(pump.counters.snapshot().lost_bytes, 1);
     }
@@ -383,12 +271,12 @@ mod tests {
         let mut pipe = FakePipe::receiving();
         pipe.results.extend([Err(TransferError::Disconnected); 3]);
         pipe.batch = 3;
-        let mut source = FakeSource::of([b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]);
+        let mut writers = writing(FakeSource::of([b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]));
         let mut pump = pump(Framing::Stream);
-        run(&mut pump, &mut pipe, &mut source).await;
+        run(&mut pump, &mut pipe, &mut writers).await;
         assert!(pump.has_pending());
         let mut plugged_again = FakePipe::receiving();
-        run(&mut pump, &mut plugged_again, &mut source).await;
+        run(&mut pump, &mut plugged_again, &mut writers).await;
         assert_eq!(plugged_again.received.concat(), b"abc");
     }
 
@@ -401,15 +289,15 @@ mod tests {
             Duration::ZERO,
             Arc::default(),
         );
-        let mut source = FakeSource::of([b"\x08\0\0\0ABCDEFGH\x01\0\0\0z".to_vec()]);
+        let mut writers = writing(FakeSource::of([b"\x08\0\0\0ABCDEFGH\x01\0\0\0z".to_vec()]));
         for gone in [2, 1] {
             let mut pipe = FakePipe::receiving();
             pipe.results.extend(vec![Err(TransferError::Disconnected); gone]);
-            run(&mut pump, &mut pipe, &mut source).await;
+            run(&mut pump, &mut pipe, &mut writers).await;
             assert!(pipe.received.is_empty());
         }
         let mut plugged_again = FakePipe::receiving();
-        run(&mut pump, &mut plugged_again, &mut source).await;
+        run(&mut pump, &mut plugged_again, &mut writers).await;
         assert_eq!(plugged_again.received, [b"ABCDEFGH".to_vec(), vec![], b"z".to_vec()]);
     }
 
@@ -418,10 +306,10 @@ mod tests {
         let mut pipe = FakePipe::receiving();
         pipe.results.extend([Err(TransferError::Stall); 3]);
         pipe.batch = 3;
-        let mut source = FakeSource::of([b"\x08\0\0\0ABCDEFGH\x01\0\0\0z".to_vec()]);
+        let mut writers = writing(FakeSource::of([b"\x08\0\0\0ABCDEFGH\x01\0\0\0z".to_vec()]));
         let mut pump = pump(Framing::Length);
-        run(&mut pump, &mut pipe, &mut source).await;
-        run(&mut pump, &mut pipe, &mut source).await;
+        run(&mut pump, &mut pipe, &mut writers).await;
+        run(&mut pump, &mut pipe, &mut writers).await;
         assert_eq!(pipe.received, [b"z".to_vec()]);
     }
 
@@ -429,8 +317,8 @@ mod tests {
     async fn half_a_message_of_a_writer_that_has_gone_is_dropped_and_counted() {
         let mut pipe = FakePipe::receiving();
         let mut pump = pump(Framing::Hex);
-        run(&mut pump, &mut pipe, &mut FakeSource::of([b"01\n02".to_vec()])).await;
-        run(&mut pump, &mut pipe, &mut FakeSource::of([b"03\n".to_vec()])).await;
+        run(&mut pump, &mut pipe, &mut writing(FakeSource::of([b"01\n02".to_vec()]))).await;
+        run(&mut pump, &mut pipe, &mut writing(FakeSource::of([b"03\n".to_vec()]))).await;
         assert_eq!(pipe.received, [vec![1], vec![3]]);
         assert_eq!(pump.counters.snapshot().bad_messages, 1);
     }

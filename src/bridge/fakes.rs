@@ -4,9 +4,13 @@ use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::outlet::{Sink, Source};
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::{Counters, Readers, ReadersPolicy, Writers};
+use crate::outlet::{Sink, Source, StandingSink, StandingSource};
 use crate::usb::{Pipe, Transfer, TransferError};
 
 /// A stop that never comes.
@@ -129,12 +133,56 @@ impl Sink for FakeSink {
     }
 }
 
+impl StandingSink for FakeSink {
+    fn is_open(&self) -> bool {
+        self.closes_after.is_none_or(|most| self.bytes.len() < most)
+    }
+
+    fn poll_came(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    fn discard(&mut self) -> usize {
+        0
+    }
+
+    fn rest(&mut self) {}
+}
+
+/// A FIFO's readers alone.
+pub(super) fn reading(sink: FakeSink) -> Readers<FakeSink> {
+    let (_, arrivals) = unbounded_channel();
+    let policy = ReadersPolicy { patience: None, forgets: false };
+    Readers::new(Some(sink), Arc::default(), arrivals, policy, Arc::<Counters>::default())
+}
+
+/// What has arrived in the FIFO.
+pub(super) fn bytes(readers: &Readers<FakeSink>) -> &[u8] {
+    &readers.fifo.as_ref().expect("it has one").bytes
+}
+
+/// A FIFO's writers alone.
+pub(super) fn writing(source: FakeSource) -> Writers<FakeSource> {
+    let (_, arrivals) = unbounded_channel();
+    Writers::new(Some(source), Arc::default(), arrivals, false)
+}
+
 /// Hands out its pieces one a read, then reports that the writer has gone.
 pub(super) struct FakeSource(pub(super) VecDeque<Vec<u8>>);
 
 impl FakeSource {
     pub(super) fn of(pieces: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self(pieces.into_iter().collect())
+    }
+}
+
+impl StandingSource for FakeSource {
+    fn is_open(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn poll_came(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 

@@ -1,40 +1,33 @@
-//! Hot path. Isochronous IN: real time, so when the sink is slow the oldest whole packets go.
+//! Hot path. Isochronous IN: real time, so when a reader is slow the oldest whole packets go.
 //!
 //! `queue` transfers are in flight at all times. Completed ones wait in a ring; when the ring is full the oldest of
-//! them gives its packets up, each counted, and its buffer goes back into flight.
+//! them goes back into flight, and each reader that has not passed it loses the rest of its packets, each counted.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::time::sleep;
+
 use super::counters::add;
-use super::frame::{Frame, Framing, Meta, push_gap};
-use super::{Counters, Verdict};
-use crate::outlet::Sink;
+use super::frame::{Framing, Meta, push_gap};
+use super::place::{Place, Style};
+use super::ring::Ring;
+use super::{Account, Counters, Readers, Verdict};
+use crate::outlet::{Sink, StandingSink};
 use crate::usb::{IsoPacket, Pipe, Transfer, TransferError, drain};
 
 /// The pump of one isochronous IN endpoint.
 pub struct IsoIn {
-    endpoint: u8,
-    framing: Framing,
+    style: Style,
     shape: IsoShape,
-    /// Transfers that may wait for the sink.
-    ring: usize,
+    /// Transfers that may wait for readers.
+    waiting: usize,
     counters: Arc<Counters>,
-    done: VecDeque<Transfer>,
+    ring: Ring,
     spare: Vec<Transfer>,
-    /// The packet of the oldest transfer that is being written.
-    packet: usize,
-    frame: Frame,
-    /// What must be written before anything else: the rest of a packet whose transfer was given up, or gap marks.
-    carry: Vec<u8>,
-    carry_written: usize,
-    /// Packets lost since the last one that was written.
-    gap: u64,
-    seq: u64,
     failure: Option<TransferError>,
 }
 
@@ -50,94 +43,133 @@ pub struct IsoShape {
 }
 
 impl IsoIn {
-    /// A pump with `ring` transfers of memory for a slow sink.
-    pub fn new(endpoint: u8, framing: Framing, shape: IsoShape, ring: usize, counters: Arc<Counters>) -> Self {
+    /// A pump with `waiting` transfers of memory for slow readers.
+    pub fn new<F: StandingSink>(
+        endpoint: u8,
+        framing: Framing,
+        shape: IsoShape,
+        waiting: usize,
+        readers: &mut Readers<F>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        readers.restart();
+        readers.forget_what_is_left();
         Self {
-            endpoint,
-            framing,
+            style: Style { endpoint, framing },
             shape,
-            ring,
+            waiting,
             counters,
-            done: VecDeque::with_capacity(shape.queue + ring),
-            spare: Vec::with_capacity(shape.queue + ring),
-            packet: 0,
-            frame: Frame::default(),
-            carry: Vec::new(),
-            carry_written: 0,
-            gap: 0,
-            seq: 0,
+            ring: Ring::with_capacity(shape.queue + waiting),
+            spare: Vec::with_capacity(shape.queue + waiting),
             failure: None,
         }
     }
 
     /// Pumps until an end stops or `stop` resolves. What then waits is thrown away: it would be late.
-    pub async fn run(
+    pub async fn run<F: StandingSink>(
         &mut self,
         pipe: &mut dyn Pipe,
-        sink: &mut dyn Sink,
+        readers: &mut Readers<F>,
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
-        self.failure = None;
-        self.carry.reserve(self.shape.packet_size + FRAME_ROOM);
-        while self.spare.len() < self.shape.queue + self.ring {
-            self.spare.push(Transfer::isochronous(self.shape.packets, self.shape.packet_size));
-        }
-        let verdict = poll_fn(|cx| self.poll(cx, pipe, sink, stop.as_mut())).await;
-        drain(pipe, |transfer| self.spare.push(transfer)).await;
-        if !matches!(verdict, Verdict::Device(_)) {
-            self.reset();
-        }
-        self.spare.clear();
+        self.begin(readers);
+        let verdict = poll_fn(|cx| self.poll(cx, pipe, readers, stop.as_mut())).await;
+        self.end(pipe, readers, &verdict).await;
         verdict
     }
 
-    /// Writes what waits, without a device, until nothing waits or no program reads.
-    pub async fn deliver(&mut self, sink: &mut dyn Sink) -> Verdict {
-        let verdict = poll_fn(|cx| match self.poll_deliver(cx, sink) {
-            Poll::Ready(Err(verdict)) => Poll::Ready(verdict),
-            Poll::Ready(Ok(())) => Poll::Ready(Verdict::Stopped),
-            Poll::Pending => sink.poll_closed(cx).map(|()| Verdict::Closed),
+    /// Reads what nobody wants, and throws it away until somebody comes.
+    pub async fn drain<F: StandingSink>(
+        &mut self,
+        pipe: &mut dyn Pipe,
+        readers: &mut Readers<F>,
+        mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Verdict {
+        self.begin(readers);
+        let verdict = poll_fn(|cx| self.poll_drain(cx, pipe, readers, stop.as_mut())).await;
+        self.end(pipe, readers, &verdict).await;
+        verdict
+    }
+
+    fn begin<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
+        self.failure = None;
+        readers.start(&mut self.ring, 0);
+        while self.spare.len() + self.ring.len() < self.shape.queue + self.waiting {
+            self.spare.push(Transfer::isochronous(self.shape.packets, self.shape.packet_size));
+        }
+    }
+
+    async fn end<F: StandingSink>(&mut self, pipe: &mut dyn Pipe, readers: &mut Readers<F>, verdict: &Verdict) {
+        drain(pipe, |transfer| self.spare.push(transfer)).await;
+        if !matches!(verdict, Verdict::Device(_)) {
+            readers.discard(&mut self.ring);
+        }
+        self.spare.clear();
+        readers.settle(&mut self.ring);
+    }
+
+    /// Without a device: programs come and go, and get what waits.
+    pub fn poll_idle<F: StandingSink>(
+        &mut self,
+        cx: &mut Context<'_>,
+        readers: &mut Readers<F>,
+    ) -> Result<(), Verdict> {
+        readers.poll_people(cx, &self.ring);
+        let result = self.write(cx, readers);
+        while self.ring.first() < readers.oldest_needed(&self.ring) {
+            self.ring.pop();
+        }
+        readers.forget_left(&mut self.ring);
+        result
+    }
+
+    /// Without a device: gives everybody who is there what had arrived, and ends the connection of each client that has
+    /// it. One that takes longer than `patience` loses the rest, unless it is alone.
+    pub async fn finish<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
+        let mut limit = readers.last_patience().map(|limit| Box::pin(sleep(limit)));
+        poll_fn(|cx| {
+            let result = self.poll_idle(cx, readers);
+            if result.is_err() || !readers.dismiss_done(&self.ring) {
+                return Poll::Ready(());
+            }
+            limit.as_mut().map_or(Poll::Pending, |limit| limit.as_mut().poll(cx))
         })
         .await;
-        self.reset();
-        verdict
+        readers.cut(&self.ring);
+        readers.discard(&mut self.ring);
     }
 
     /// Whether data waits for a reader.
     pub fn has_pending(&self) -> bool {
-        !self.done.is_empty() || !self.carry.is_empty()
+        !self.ring.is_empty()
     }
 
-    /// Throws away what waits, and says how many bytes that were.
-    pub fn discard(&mut self) -> usize {
-        let n = self.done.iter().map(|t| t.actual).sum();
-        self.reset();
-        n
+    /// Throws away and counts what waits for the FIFO's next reader, with what is in the FIFO.
+    pub fn discard<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
+        readers.forget(&mut self.ring);
     }
 
-    fn reset(&mut self) {
-        self.done.clear();
-        self.spare.clear();
-        self.packet = 0;
-        self.frame.finish();
-        self.carry.clear();
-        self.carry_written = 0;
-        self.gap = 0;
-    }
-
-    fn poll(
+    fn poll<F: StandingSink>(
         &mut self,
         cx: &mut Context<'_>,
         pipe: &mut dyn Pipe,
-        sink: &mut dyn Sink,
+        readers: &mut Readers<F>,
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Poll<Verdict> {
         loop {
             while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
                 self.take(transfer);
             }
-            if let Poll::Ready(Err(verdict)) = self.poll_deliver(cx, sink) {
+            readers.poll_people(cx, &self.ring);
+            if let Err(verdict) = self.write(cx, readers) {
                 return Poll::Ready(verdict);
+            }
+            let needed = readers.oldest_needed(&self.ring);
+            while self.ring.first() < needed {
+                self.spare.extend(self.ring.pop());
+            }
+            if readers.is_empty() {
+                return Poll::Ready(Verdict::Closed);
             }
             if let Some(error) = self.failure {
                 return Poll::Ready(Verdict::Device(error));
@@ -148,20 +180,46 @@ impl IsoIn {
             }
             for _ in 0..missing {
                 if self.spare.is_empty() {
-                    self.give_up_oldest();
+                    self.give_up_oldest(readers);
                 }
-                let Some(mut transfer) = self.spare.pop() else { break };
-                self.prepare(&mut transfer);
-                pipe.submit(transfer);
+                self.submit(pipe);
             }
         }
-        if sink.poll_closed(cx).is_ready() {
+        stop.poll(cx).map(|()| Verdict::Stopped)
+    }
+
+    fn poll_drain<F: StandingSink>(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut dyn Pipe,
+        readers: &mut Readers<F>,
+        stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Poll<Verdict> {
+        loop {
+            while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
+                self.take(transfer);
+            }
+            while let Some(transfer) = self.ring.pop() {
+                self.counters.add_discarded(transfer.actual);
+                self.spare.push(transfer);
+            }
+            if let Some(error) = self.failure {
+                return Poll::Ready(Verdict::Device(error));
+            }
+            let missing = self.shape.queue.saturating_sub(pipe.in_flight());
+            if missing == 0 {
+                break;
+            }
+            (0..missing).for_each(|_| self.submit(pipe));
+        }
+        if readers.poll_opened(cx).is_ready() {
             return Poll::Ready(Verdict::Closed);
         }
         stop.poll(cx).map(|()| Verdict::Stopped)
     }
 
-    fn prepare(&self, transfer: &mut Transfer) {
+    fn submit(&mut self, pipe: &mut dyn Pipe) {
+        let Some(mut transfer) = self.spare.pop() else { return };
         transfer.length = self.shape.packet_size * self.shape.packets;
         for (n, p) in transfer.packets.iter_mut().enumerate() {
             *p = IsoPacket {
@@ -171,6 +229,7 @@ impl IsoIn {
                 status: Ok(()),
             };
         }
+        pipe.submit(transfer);
     }
 
     fn take(&mut self, transfer: Transfer) {
@@ -179,8 +238,9 @@ impl IsoIn {
                 let good = transfer.packets.iter().filter(|p| p.status.is_ok()).count();
                 add(&self.counters.transfers, 1);
                 add(&self.counters.packets, good);
+                add(&self.counters.lost_packets, transfer.packets.len() - good);
                 add(&self.counters.bytes, transfer.actual);
-                self.done.push_back(transfer);
+                self.ring.push(transfer);
             }
             Err(error) => {
                 if error != TransferError::Cancelled {
@@ -191,11 +251,31 @@ impl IsoIn {
         }
     }
 
-    /// Drops the packets of the oldest completed transfer. One that is partly written is finished from `carry`.
-    fn give_up_oldest(&mut self) {
-        let Some(transfer) = self.done.pop_front() else { return };
+    /// Makes room of the oldest completed transfer.
+    fn give_up_oldest<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
+        let (number, counters) = (self.ring.first(), &self.counters);
+        let Some(transfer) = self.ring.pop() else { return };
+        readers.pass_packets(|place, account| place.lose_packets(number, &transfer, account, counters));
+        self.spare.push(transfer);
+    }
+
+    fn write<F: StandingSink>(&mut self, cx: &mut Context<'_>, readers: &mut Readers<F>) -> Result<(), Verdict> {
+        let (ring, style) = (&self.ring, self.style);
+        let written = readers.write(ring, |place, sink, account| place.write_packets(cx, sink, ring, style, account));
+        written.map_err(Verdict::Outlet)
+    }
+}
+
+impl Place {
+    /// The transfer of this number goes: its packets that this reader has not got are lost. One that is partly written
+    /// is finished from `carry`.
+    fn lose_packets(&mut self, number: u64, transfer: &Transfer, account: &Account, counters: &Counters) {
+        if self.at > number {
+            return;
+        }
+        self.at = number + 1;
         if self.frame.is_split()
-            && let Some(data) = packet_data(&transfer, self.packet)
+            && let Some(data) = packet_data(transfer, self.packet)
         {
             for slice in self.frame.slices(data) {
                 self.carry.extend_from_slice(&slice);
@@ -206,77 +286,98 @@ impl IsoIn {
             self.gap = 0;
         }
         self.frame.finish();
-        let lost = transfer.packets[self.packet..].iter().filter(|p| p.actual > 0 || p.status.is_err()).count();
-        add(&self.counters.lost_packets, lost);
-        add(&self.counters.lost_bytes, transfer.packets[self.packet..].iter().map(|p| p.actual).sum());
-        self.gap += lost as u64;
-        if lost > 0 {
-            self.counters.loss.notify_one();
+        let rest = &transfer.packets[self.packet.min(transfer.packets.len())..];
+        let bad = rest.iter().filter(|p| p.status.is_err()).count();
+        let good = rest.iter().filter(|p| p.status.is_ok() && p.actual > 0).count();
+        let bytes = rest.iter().map(|p| p.actual).sum();
+        account.lost_packets(good + bad, bytes);
+        // Bad ones were counted for the pipe when they came.
+        add(&counters.lost_packets, good);
+        add(&counters.lost_bytes, bytes);
+        self.gap += (good + bad) as u64;
+        if good + bad > 0 {
+            counters.loss.notify_one();
         }
         self.packet = 0;
-        self.spare.push(transfer);
     }
 
-    /// Ready with `Ok` when nothing waits, with a verdict when the sink has failed.
-    fn poll_deliver(&mut self, cx: &mut Context<'_>, sink: &mut dyn Sink) -> Poll<Result<(), Verdict>> {
+    /// Writes what waits until the sink is full.
+    fn write_packets(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut dyn Sink,
+        ring: &Ring,
+        style: Style,
+        account: &Account,
+    ) -> io::Result<()> {
+        let Style { endpoint, framing } = style.for_sink(sink);
+        let messages = sink.keeps_messages();
         loop {
             if self.carry_written < self.carry.len() {
-                let rest = io::IoSlice::new(&self.carry[self.carry_written..]);
-                match self.write(cx, sink, &[rest]) {
-                    Poll::Ready(Ok(n)) => self.carry_written += n,
-                    other => return other.map_ok(|_| ()),
-                }
+                let rest = IoSlice::new(&self.carry[self.carry_written..]);
+                let Poll::Ready(written) = sink.poll_write(cx, &[rest]) else { return Ok(()) };
+                let n = written?;
+                account.moved(n);
+                self.carry_written += n;
                 continue;
             }
             self.carry.clear();
             self.carry_written = 0;
-            if self.gap > 0 && self.framing != Framing::Jsonl {
+            if self.gap > 0 && messages && framing == Framing::Packet {
+                let Poll::Ready(written) = sink.poll_write(cx, &[]) else { return Ok(()) };
+                written?;
+                self.gap -= 1;
+                continue;
+            }
+            if self.gap > 0 && framing != Framing::Jsonl {
                 let marks = self.gap.min(MARKS_AT_ONCE);
-                push_gap(self.framing, marks, &mut self.carry);
+                push_gap(framing, marks, &mut self.carry);
                 self.gap -= marks;
                 continue;
             }
-            let Some(transfer) = self.done.front() else { return Poll::Ready(Ok(())) };
+            let Some(transfer) = ring.get(self.at) else { return Ok(()) };
             let Some(packet) = transfer.packets.get(self.packet) else {
                 self.packet = 0;
-                self.spare.extend(self.done.pop_front());
+                self.at += 1;
                 continue;
             };
             if packet.status.is_err() && !self.frame.is_split() {
-                add(&self.counters.lost_packets, 1);
+                account.lost_packets(1, 0);
                 self.gap += 1;
                 self.packet += 1;
                 continue;
             }
             let end =
-                if self.framing == Framing::Stream { run_end(&transfer.packets, self.packet) } else { self.packet + 1 };
+                if framing == Framing::Stream { run_end(&transfer.packets, self.packet) } else { self.packet + 1 };
             let last = transfer.packets[end - 1];
             let data = &transfer.buffer[packet.offset..last.offset + last.actual];
-            let meta = Meta { endpoint: self.endpoint, seq: self.seq, status: packet.status, lost: self.gap };
-            self.frame.begin(self.framing, data, &meta);
+            let meta = Meta { endpoint, seq: self.seq, status: packet.status, lost: self.gap };
+            self.frame.begin(framing, data, &meta);
             let slices = self.frame.slices(data);
-            if slices.iter().all(|s| s.is_empty()) {
+            if !messages && slices.iter().all(|s| s.is_empty()) {
                 self.frame.finish();
                 self.seq += (end - self.packet) as u64;
                 self.packet = end;
                 self.gap = 0;
                 continue;
             }
-            let written = match sink.poll_write(cx, &slices) {
-                Poll::Ready(Ok(n)) => n,
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(verdict(e))),
-                Poll::Pending => return Poll::Pending,
-            };
-            self.frame.advance(written);
-            if self.framing == Framing::Stream {
-                self.step_over_written_packets();
+            let Poll::Ready(written) = sink.poll_write(cx, &slices) else { return Ok(()) };
+            let n = written?;
+            account.moved(n);
+            self.frame.advance(n);
+            if messages {
+                self.frame.finish();
+                self.seq += (end - self.packet) as u64;
+                self.packet = end;
+                self.gap = 0;
+            } else if framing == Framing::Stream {
+                self.step_over_written_packets(transfer, endpoint);
             }
         }
     }
 
     /// In a stream several packets are written at once; this moves on to the one that is split, if any is.
-    fn step_over_written_packets(&mut self) {
-        let Some(transfer) = self.done.front() else { return };
+    fn step_over_written_packets(&mut self, transfer: &Transfer, endpoint: u8) {
         let mut written = self.frame.written();
         while let Some(p) = transfer.packets.get(self.packet).filter(|p| p.actual <= written && p.status.is_ok()) {
             written -= p.actual;
@@ -290,24 +391,11 @@ impl IsoIn {
         if written > 0
             && let Some(data) = packet_data(transfer, self.packet)
         {
-            let meta = Meta { endpoint: self.endpoint, seq: self.seq, status: Ok(()), lost: 0 };
+            let meta = Meta { endpoint, seq: self.seq, status: Ok(()), lost: 0 };
             self.frame.begin(Framing::Stream, data, &meta);
             self.frame.advance(written);
         }
     }
-
-    fn write(
-        &self,
-        cx: &mut Context<'_>,
-        sink: &mut dyn Sink,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<Result<usize, Verdict>> {
-        sink.poll_write(cx, slices).map_err(verdict)
-    }
-}
-
-fn verdict(error: io::Error) -> Verdict {
-    if error.kind() == io::ErrorKind::BrokenPipe { Verdict::Closed } else { Verdict::Outlet(error) }
 }
 
 fn packet_data(transfer: &Transfer, packet: usize) -> Option<&[u8]> {
@@ -329,40 +417,47 @@ fn run_end(packets: &[IsoPacket], start: usize) -> usize {
 }
 
 const MARKS_AT_ONCE: u64 = 64;
-/// Room for what a framing puts around a packet, in the binary framings; text framings may allocate once more.
-const FRAME_ROOM: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::super::fakes::{FakePipe, FakeSink, forever};
+    use super::super::fakes::{FakePipe, FakeSink, bytes, forever, reading};
     use super::*;
 
     /// Transfers of two packets of 4 bytes; two in flight, a ring of two.
-    fn pump(framing: Framing) -> IsoIn {
-        IsoIn::new(0x83, framing, IsoShape { packet_size: 4, packets: 2, queue: 2 }, 2, Arc::default())
+    fn pump(framing: Framing, readers: &mut Readers<FakeSink>) -> IsoIn {
+        IsoIn::new(0x83, framing, IsoShape { packet_size: 4, packets: 2, queue: 2 }, 2, readers, Arc::default())
+    }
+
+    /// Runs until the pipe has nothing more, with room for so many bytes, and then writes the rest.
+    async fn run(pump: &mut IsoIn, pipe: &mut FakePipe, readers: &mut Readers<FakeSink>) {
+        pump.run(pipe, readers, forever().as_mut()).await;
+        readers.fifo.as_mut().unwrap().room = None;
+        pump.finish(readers).await;
+    }
+
+    fn reading_with(room: usize) -> Readers<FakeSink> {
+        reading(FakeSink { room: Some(room), ..FakeSink::default() })
     }
 
     #[tokio::test]
     async fn packets_arrive_in_order_in_a_stream() {
         let mut pipe = FakePipe::sending((0..10).map(|n| vec![n; 8]));
-        let mut sink = FakeSink::default();
-        pump(Framing::Stream).run(&mut pipe, &mut sink, forever().as_mut()).await;
-        assert_eq!(sink.bytes, (0..10).flat_map(|n| [n; 8]).collect::<Vec<u8>>());
+        let mut readers = reading(FakeSink::default());
+        pump(Framing::Stream, &mut readers).run(&mut pipe, &mut readers, forever().as_mut()).await;
+        assert_eq!(bytes(&readers), (0..10).flat_map(|n| [n; 8]).collect::<Vec<u8>>());
     }
 
     #[tokio::test]
     async fn a_slow_reader_loses_whole_packets_and_the_count_equals_the_gap() {
         for room in 0..20 {
             let mut pipe = FakePipe::sending((0..20).map(|n| vec![n; 8]));
-            let mut sink = FakeSink { room: Some(room), ..FakeSink::default() };
-            let mut pump = pump(Framing::Stream);
-            pump.run(&mut pipe, &mut sink, forever().as_mut()).await;
-            sink.room = None;
-            pump.deliver(&mut sink).await;
-            assert_eq!(sink.bytes.len() % 4, 0, "whole packets, with room for {room} bytes at first");
-            assert!(sink.bytes.chunks(4).all(|p| p.iter().all(|b| *b == p[0])));
+            let mut readers = reading_with(room);
+            let mut pump = pump(Framing::Stream, &mut readers);
+            run(&mut pump, &mut pipe, &mut readers).await;
+            assert_eq!(bytes(&readers).len() % 4, 0, "whole packets, with room for {room} bytes at first");
+            assert!(bytes(&readers).chunks(4).all(|p| p.iter().all(|b| *b == p[0])));
             let lost = pump.counters.snapshot().lost_packets as usize;
-            assert_eq!(sink.bytes.len() / 4 + lost, 40);
+            assert_eq!(bytes(&readers).len() / 4 + lost, 40);
             assert!(lost > 0);
         }
     }
@@ -370,13 +465,11 @@ mod tests {
     #[tokio::test]
     async fn in_the_length_framing_a_lost_packet_is_an_empty_record() {
         let mut pipe = FakePipe::sending((1..=20).map(|n| vec![n; 8]));
-        let mut sink = FakeSink { room: Some(9), ..FakeSink::default() };
-        let mut pump = pump(Framing::Length);
-        pump.run(&mut pipe, &mut sink, forever().as_mut()).await;
-        sink.room = None;
-        pump.deliver(&mut sink).await;
+        let mut readers = reading_with(9);
+        let mut pump = pump(Framing::Length, &mut readers);
+        run(&mut pump, &mut pipe, &mut readers).await;
         let mut records = 0;
-        let mut rest = &sink.bytes[..];
+        let mut rest = bytes(&readers);
         while !rest.is_empty() {
             let length = u32::from_le_bytes(rest[..4].try_into().unwrap()) as usize;
             rest = &rest[4 + length..];
@@ -389,13 +482,11 @@ mod tests {
     async fn in_json_lines_numbers_run_on_and_losses_are_told_once() {
         for room in 0..400 {
             let mut pipe = FakePipe::sending((1..=20).map(|n| vec![n; 8]));
-            let mut sink = FakeSink { room: Some(room), ..FakeSink::default() };
-            let mut pump = pump(Framing::Jsonl);
-            pump.run(&mut pipe, &mut sink, forever().as_mut()).await;
-            sink.room = None;
-            pump.deliver(&mut sink).await;
+            let mut readers = reading_with(room);
+            let mut pump = pump(Framing::Jsonl, &mut readers);
+            run(&mut pump, &mut pipe, &mut readers).await;
             let mut passed = 0;
-            for (n, line) in sink.bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).enumerate() {
+            for (n, line) in bytes(&readers).split(|b| *b == b'\n').filter(|line| !line.is_empty()).enumerate() {
                 let record: serde_json::Value = serde_json::from_slice(line).unwrap();
                 assert_eq!(record["seq"], n, "with room for {room} bytes at first");
                 passed += 1 + record["lost"].as_u64().unwrap();

@@ -19,10 +19,9 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use super::bulk_out::Reader;
 use super::counters::add;
-use super::{Counters, Framing, IsoShape, Verdict};
-use crate::outlet::Source;
+use super::{Counters, Framing, IsoShape, Verdict, Writers};
+use crate::outlet::StandingSource;
 use crate::usb::{IsoPacket, Pipe, Transfer, TransferError, drain};
 
 /// What an isochronous OUT pump needs to know.
@@ -44,7 +43,6 @@ pub struct IsoOutSettings {
 pub struct IsoOut {
     settings: IsoOutSettings,
     counters: Arc<Counters>,
-    reader: Reader,
     spare: Vec<Transfer>,
     /// Full, waiting for the start of the stream or for room on the bus.
     ready: VecDeque<Transfer>,
@@ -64,7 +62,6 @@ impl IsoOut {
         Self {
             settings,
             counters,
-            reader: Reader::new(settings.framing, size),
             spare: Vec::new(),
             ready: VecDeque::new(),
             filling: None,
@@ -76,16 +73,17 @@ impl IsoOut {
     }
 
     /// Pumps until an end stops, or until what was written has been sent after `stop` resolved.
-    pub async fn run(
+    pub async fn run<F: StandingSource>(
         &mut self,
         pipe: &mut dyn Pipe,
-        source: &mut dyn Source,
+        writers: &mut Writers<F>,
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
         let IsoShape { packet_size, packets, queue } = self.settings.shape;
         self.failure = None;
         self.source_ended = false;
         self.streaming = false;
+        writers.start(self.settings.framing, packet_size);
         let collected = self.settings.prebuffer.div_ceil(packets).max(queue);
         while self.spare.len() + self.ready.len() < collected + queue {
             self.spare.push(Transfer::isochronous(packets, packet_size));
@@ -96,7 +94,7 @@ impl IsoOut {
                 flushing = Some(Box::pin(sleep(self.settings.flush)));
                 self.source_ended = true;
             }
-            match (self.poll(cx, pipe, source), &mut flushing) {
+            match (self.poll(cx, pipe, writers), &mut flushing) {
                 (Poll::Ready(Verdict::Closed), Some(_)) => Poll::Ready(Verdict::Stopped),
                 (Poll::Ready(verdict), _) => Poll::Ready(verdict),
                 (Poll::Pending, Some(timer)) => timer.as_mut().poll(cx).map(|()| Verdict::Stopped),
@@ -109,7 +107,12 @@ impl IsoOut {
         verdict
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, pipe: &mut dyn Pipe, source: &mut dyn Source) -> Poll<Verdict> {
+    fn poll<F: StandingSource>(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut dyn Pipe,
+        writers: &mut Writers<F>,
+    ) -> Poll<Verdict> {
         loop {
             while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
                 self.take(transfer);
@@ -117,7 +120,7 @@ impl IsoOut {
             if let Some(error) = self.failure {
                 return Poll::Ready(Verdict::Device(error));
             }
-            let filled = match self.poll_fill(cx, source) {
+            let filled = match self.poll_fill(cx, writers) {
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(e)) => return Poll::Ready(Verdict::Outlet(e)),
                 Poll::Pending => false,
@@ -141,10 +144,10 @@ impl IsoOut {
     }
 
     /// Reads until the buffers are full or the source has no more for now (pending).
-    fn poll_fill(&mut self, cx: &mut Context<'_>, source: &mut dyn Source) -> Poll<io::Result<()>> {
+    fn poll_fill<F: StandingSource>(&mut self, cx: &mut Context<'_>, writers: &mut Writers<F>) -> Poll<io::Result<()>> {
         while !self.source_ended {
             let Some(mut transfer) = self.filling.take().or_else(|| self.fresh()) else { return Poll::Ready(Ok(())) };
-            let result = self.poll_fill_transfer(cx, source, &mut transfer);
+            let result = self.poll_fill_transfer(cx, writers, &mut transfer);
             match result {
                 Poll::Ready(Ok(true)) => self.ready.push_back(transfer),
                 Poll::Ready(Ok(false)) => {
@@ -174,26 +177,26 @@ impl IsoOut {
     }
 
     /// Ready with true when the transfer is full, with false when the last writer has gone.
-    fn poll_fill_transfer(
+    fn poll_fill_transfer<F: StandingSource>(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut dyn Source,
+        writers: &mut Writers<F>,
         transfer: &mut Transfer,
     ) -> Poll<io::Result<bool>> {
         let IsoShape { packets, .. } = self.settings.shape;
         if self.settings.framing == Framing::Stream {
             while transfer.length < transfer.buffer.len() {
-                let n = ready!(source.poll_read(cx, &mut transfer.buffer[transfer.length..]))?;
-                if n == 0 {
+                let room = &mut transfer.buffer[transfer.length..];
+                let Some(n) = ready!(writers.poll_message(cx, room, &self.counters))? else {
                     return Poll::Ready(Ok(false));
-                }
+                };
                 transfer.length += n;
             }
             self.cut_packets(transfer);
             return Poll::Ready(Ok(true));
         }
         while transfer.packets.len() < packets {
-            let Some(n) = ready!(self.reader.poll_message(cx, source, &mut self.message, &self.counters))? else {
+            let Some(n) = ready!(writers.poll_message(cx, &mut self.message, &self.counters))? else {
                 return Poll::Ready(Ok(false));
             };
             let offset = transfer.length;
@@ -312,7 +315,7 @@ impl IsoOut {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fakes::{FakePipe, FakeSource, forever};
+    use super::super::fakes::{FakePipe, FakeSource, forever, writing};
     use super::*;
 
     fn pump(framing: Framing) -> IsoOut {
@@ -324,8 +327,8 @@ mod tests {
     #[tokio::test]
     async fn packets_hold_what_was_written_and_only_the_last_one_is_short() {
         let mut pipe = FakePipe::receiving();
-        let mut source = FakeSource::of([b"01234".to_vec(), b"56789abcd".to_vec(), b"e".to_vec()]);
-        let verdict = pump(Framing::Stream).run(&mut pipe, &mut source, forever().as_mut()).await;
+        let source = FakeSource::of([b"01234".to_vec(), b"56789abcd".to_vec(), b"e".to_vec()]);
+        let verdict = pump(Framing::Stream).run(&mut pipe, &mut writing(source), forever().as_mut()).await;
         assert!(matches!(verdict, Verdict::Closed));
         assert_eq!(pipe.received, [&b"0123"[..], b"4567", b"89ab", b"cde"]);
     }
@@ -333,9 +336,9 @@ mod tests {
     #[tokio::test]
     async fn in_the_length_framing_a_record_is_a_packet_and_one_that_is_too_long_is_refused() {
         let mut pipe = FakePipe::receiving();
-        let mut source = FakeSource::of([b"\x02\0\0\0ab\x05\0\0\x0012345\x01\0\0\0c".to_vec()]);
+        let source = FakeSource::of([b"\x02\0\0\0ab\x05\0\0\x0012345\x01\0\0\0c".to_vec()]);
         let mut pump = pump(Framing::Length);
-        pump.run(&mut pipe, &mut source, forever().as_mut()).await;
+        pump.run(&mut pipe, &mut writing(source), forever().as_mut()).await;
         assert_eq!(pipe.received, [&b"ab"[..], b"c"]);
         assert_eq!(pump.counters.snapshot().bad_messages, 1);
     }

@@ -1,29 +1,38 @@
 //! The bridge: moves bytes between one USB pipe and its outlets, and does nothing else.
 //!
 //! ```text
-//!   IN    Pipe ──completed transfers──► framing ──► Sink        bulk_in, iso_in
-//!   OUT   Source ──► framing ──transfers──► Pipe                bulk_out, iso_out
+//!   IN    Pipe ──completed transfers──► ring ──► each reader: framing ──► Sink       bulk_in, iso_in, readers
+//!   OUT   each writer: Source ──► framing ──► in turn ──transfers──► Pipe            bulk_out, iso_out, writers
 //! ```
 //!
 //! A pump exists while both of its ends do. It ends once, says which end stopped and why ([`Verdict`]), and never
 //! retries; what it could not deliver stays in it for the next run. Waiting for readers and devices is the session's.
 
+mod account;
 mod bulk_in;
 mod bulk_out;
 mod counters;
+mod cutter;
 mod deframe;
 mod frame;
 mod iso_in;
 mod iso_out;
+mod place;
+mod readers;
+mod ring;
 mod verdict;
+mod writers;
 
+pub use account::{Account, Tally};
 pub use bulk_in::BulkIn;
 pub use bulk_out::{BulkOut, Sizes};
 pub use counters::{Counters, Snapshot};
 pub use frame::Framing;
 pub use iso_in::{IsoIn, IsoShape};
 pub use iso_out::{IsoOut, IsoOutSettings};
-pub use verdict::{Discard, Verdict};
+pub use readers::{Guest, NewReader, Readers, ReadersPolicy};
+pub use verdict::Verdict;
+pub use writers::{NewWriter, Writers};
 
 #[cfg(test)]
 mod fakes;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Failure, Outcome, run_dir};
 use crate::daemon::{Client, Reply, Request};
-use crate::session::{DeviceStatus, PipeStatus};
+use crate::session::{ClientStatus, DeviceStatus, PipeStatus};
 
 /// `usbpipe status`.
 pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
@@ -18,6 +18,9 @@ pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
         print_line(&headline(device))?;
         for pipe in &device.pipes {
             print_line(&format!("  {}", pipe_line(pipe)))?;
+            for client in &pipe.clients {
+                print_line(&format!("    {}", client_line(client)))?;
+            }
         }
     }
     Ok(0)
@@ -89,5 +92,17 @@ fn pipe_line(pipe: &PipeStatus) -> String {
     ];
     words.extend(rare.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")));
     words.extend(pipe.problem.as_ref().map(|problem| format!("({problem})")));
+    words.join(" ")
+}
+
+fn client_line(client: &ClientStatus) -> String {
+    let mut words = vec![format!("{:<10}", client.kind)];
+    words.extend(client.pid.map(|pid| format!("pid={pid}")));
+    words.extend(client.uid.map(|uid| format!("uid={uid}")));
+    words.extend(client.command.as_ref().map(|command| format!("({command})")));
+    let t = &client.tally;
+    words.push(format!("bytes={}", t.bytes));
+    let rare = [("lost_bytes", t.lost_bytes), ("lost_transfers", t.lost_transfers), ("lost_packets", t.lost_packets)];
+    words.extend(rare.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")));
     words.join(" ")
 }

@@ -26,8 +26,8 @@ pub use device::{Access, Backend, DeviceConfig, Match, Unplug};
 pub use error::ConfigError;
 pub use find::{NotFound, find};
 pub use pipe::{
-    DEFAULT_QUEUE, Framing, Idle, OnOpen, OutletKind, PACKET_FIFO_MAX, Patience, PipeConfig, StallPolicy, Underrun,
-    Writers,
+    DEFAULT_QUEUE, Framing, Idle, OnOpen, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, Patience, PipeConfig,
+    StallPolicy, Underrun, Writers,
 };
 pub use serial::{Driver, PROFILES, ResetPolicy, SerialConfig};
 pub use serial_mode::{Parity, SerialMode, SerialModeError, StopBits};

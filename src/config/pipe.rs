@@ -146,6 +146,9 @@ pub enum Underrun {
 /// Largest transfer in bytes that a FIFO in packet mode keeps whole: PIPE_BUF of Linux, pipe(2).
 pub const PACKET_FIFO_MAX: u32 = 4096;
 
+/// Largest transfer in bytes that a SEQPACKET socket keeps whole with the buffers that Linux gives it: unix(7).
+pub const PACKET_SOCKET_MAX: u32 = 128 * 1024;
+
 /// Transfers in flight where nothing else is said.
 pub const DEFAULT_QUEUE: u16 = 8;
 

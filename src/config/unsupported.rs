@@ -8,8 +8,8 @@ use std::path::Path;
 use toml::Spanned;
 
 use super::error::Source;
-use super::typed::{self, Typed, TypedDevice, TypedPipe, TypedSerial};
-use super::{ConfigError, OutletKind, Writers};
+use super::typed::{self, Typed, TypedDevice, TypedSerial};
+use super::{ConfigError, OutletKind};
 
 /// What a configuration asks for that this version cannot do, ordered by position. A text that [`super::Config::parse`]
 /// refuses for its shape gives nothing.
@@ -34,10 +34,7 @@ type Gap = (fn(&TypedDevice) -> Places, &'static str);
 type Places = Vec<Range<usize>>;
 
 const GAPS: &[Gap] = &[
-    (|d| outlets(d, OutletKind::Socket), "socket outlets; use outlets = [\"fifo\"]"),
     (|d| outlets(d, OutletKind::Tty), "tty outlets; use outlets = [\"fifo\"]"),
-    (|d| pipes(d, |pipe| span(&pipe.patience)), "patience for slow readers; leave it out"),
-    (|d| pipes(d, |pipe| is(&pipe.writers, Writers::One)), "refusing a second writer; leave `writers` out"),
     (|d| serial(d, |serial| span(&serial.run)), "running a program at attach; leave `run` out"),
 ];
 
@@ -48,16 +45,8 @@ fn outlets(device: &TypedDevice, kind: OutletKind) -> Places {
     all.filter(|outlet| *outlet.get_ref() == kind).map(Spanned::span).collect()
 }
 
-fn pipes(device: &TypedDevice, find: impl Fn(&TypedPipe) -> Option<Range<usize>>) -> Places {
-    device.pipe.iter().filter_map(|pipe| find(pipe.get_ref())).collect()
-}
-
 fn serial(device: &TypedDevice, find: impl Fn(&TypedSerial) -> Option<Range<usize>>) -> Places {
     device.serial.iter().filter_map(|serial| find(serial.get_ref())).collect()
-}
-
-fn is<T: PartialEq>(typed: &Typed<T>, value: T) -> Option<Range<usize>> {
-    typed.as_ref().filter(|typed| *typed.get_ref() == value).map(Spanned::span)
 }
 
 fn span<T>(typed: &Typed<T>) -> Option<Range<usize>> {

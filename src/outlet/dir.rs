@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -134,6 +134,16 @@ impl Dir {
         let path = self.path.clone();
         let fd = self.fd.try_clone().map_err(|e| DirError::from_io(&path, "cannot be opened once more", e))?;
         Ok(Self { fd, path })
+    }
+
+    /// A path of the entry `name` that a socket can be bound to: the plain one, or one through this directory's
+    /// descriptor where that is longer than an address may be (unix(7)).
+    pub fn short_path(&self, name: &str) -> PathBuf {
+        let path = self.path.join(name);
+        if path.as_os_str().len() < LONGEST_ADDRESS {
+            return path;
+        }
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.fd.as_raw_fd()))
     }
 
     /// Sets owner and mode of the entry `name`.
@@ -323,5 +333,7 @@ impl std::error::Error for DirError {
     }
 }
 
+/// Bytes of `sun_path`, with the NUL at its end.
+const LONGEST_ADDRESS: usize = 108;
 const DIR_MODE: Mode = Mode::S_IRWXU.union(Mode::S_IRGRP).union(Mode::S_IXGRP);
 const DIR_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);

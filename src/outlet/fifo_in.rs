@@ -26,7 +26,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::fifo_out::read_out;
 use super::holders_linux::holders;
-use super::{Changes, Sink, Watcher};
+use super::{Changes, Sink, StandingSink, Watcher};
 
 /// The daemon's end of a FIFO that programs read.
 pub struct InFifo {
@@ -87,12 +87,6 @@ impl InFifo {
         Poll::Ready(())
     }
 
-    /// Takes it out of the reactor until it is needed again.
-    pub fn rest(&mut self) {
-        self.active = None;
-        self.second_look = None;
-    }
-
     /// Readers get what the FIFO holds and then end of file; whoever opens it now waits.
     ///
     /// # Errors
@@ -121,13 +115,30 @@ impl InFifo {
         }
         Ok(())
     }
+}
 
-    /// Throws away what no reader has taken, and says how many bytes that were.
-    ///
-    /// # Errors
-    /// Those of open(2).
-    pub fn discard(&mut self) -> io::Result<usize> {
-        read_out(&open(&self.path, READ_FLAGS, Mode::empty())?)
+impl StandingSink for InFifo {
+    fn is_open(&self) -> bool {
+        self.has_reader()
+    }
+
+    fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.changes.poll_changed(cx));
+            if self.has_reader() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn discard(&mut self) -> usize {
+        let unread = open(&self.path, READ_FLAGS, Mode::empty()).map_err(io::Error::from);
+        unread.and_then(|end| read_out(&end)).unwrap_or(0)
+    }
+
+    fn rest(&mut self) {
+        self.active = None;
+        self.second_look = None;
     }
 }
 

@@ -21,7 +21,8 @@ use nix::sys::stat::Mode;
 use tokio::net::unix::pipe::Receiver;
 
 use super::fifo_in::{COMMON_FLAGS, READ_FLAGS, enlarge, let_programs_leave};
-use super::{Changes, Source, Watcher};
+use super::socket::bytes_waiting;
+use super::{Changes, Source, StandingSource, Watcher};
 
 /// The daemon's end of a FIFO that programs write.
 pub struct OutFifo {
@@ -101,7 +102,26 @@ impl OutFifo {
     }
 }
 
+impl StandingSource for OutFifo {
+    fn is_open(&self) -> bool {
+        self.has_writer()
+    }
+
+    fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.changes.poll_changed(cx));
+            if self.has_writer() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
 impl Source for OutFifo {
+    fn waiting(&self) -> usize {
+        self.end.as_ref().map_or(0, bytes_waiting)
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(end) = &self.end else { return Poll::Ready(Ok(0)) };
         let mut woken_in_vain = false;

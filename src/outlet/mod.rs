@@ -6,21 +6,29 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 mod dir;
+mod end_in;
+mod end_out;
 mod fifo_in;
 mod fifo_out;
 mod holders_linux;
+mod peer_linux;
+mod socket;
 pub mod tty;
 mod watch_linux;
 
 pub use dir::{Access, Dir, DirError};
+pub use end_in::InEnd;
+pub use end_out::OutEnd;
 pub use fifo_in::InFifo;
 pub use fifo_out::OutFifo;
 pub use holders_linux::openers;
+pub use peer_linux::Peer;
+pub use socket::{Listener, SocketKind, is_exhausted};
 pub use watch_linux::{Changes, Watcher};
 
 /// Where the bytes of an IN pipe go.
 pub trait Sink: Send {
-    /// Writes as much of `slices` as there is room for, at least one byte.
+    /// Writes as much of `slices` as there is room for, at least one byte; all of it where messages are kept.
     ///
     /// # Errors
     /// `BrokenPipe` when no program reads; anything else is an error of the outlet itself.
@@ -28,6 +36,11 @@ pub trait Sink: Send {
 
     /// Ready when the last reader has gone. Costs no system call while nothing changes.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether each write is a message of its own for the program, an empty one too (SEQPACKET).
+    fn keeps_messages(&self) -> bool {
+        false
+    }
 }
 
 /// Where the bytes of an OUT pipe come from.
@@ -37,4 +50,58 @@ pub trait Source: Send {
     /// # Errors
     /// Those of the outlet itself.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// The next message, where programs write messages (SEQPACKET); elsewhere what a read gives.
+    ///
+    /// # Errors
+    /// As of [`Source::poll_read`].
+    fn poll_message(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Message>> {
+        let read = self.poll_read(cx, buffer);
+        read.map_ok(|n| if n == 0 { Message::End } else { Message::Of(n) })
+    }
+
+    /// Whether [`Source::poll_message`] gives what a program wrote at once, an empty message too.
+    fn keeps_messages(&self) -> bool {
+        false
+    }
+
+    /// Bytes that wait. Who reads just these has split no write of at most PIPE_BUF bytes: pipe(7).
+    fn waiting(&self) -> usize {
+        0
+    }
+}
+
+/// What [`Source::poll_message`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// One of this many bytes.
+    Of(usize),
+    /// One that does not fit the buffer and is lost.
+    TooLong,
+    /// The last writer has gone.
+    End,
+}
+
+/// A sink that stands whether a program has it open or not: a FIFO.
+pub trait StandingSink: Sink {
+    /// Whether any program has it open.
+    fn is_open(&self) -> bool;
+
+    /// While nobody has it open: ready when somebody does. Costs no system call while nothing changes.
+    fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Throws away what no program has taken, and says how many bytes that were.
+    fn discard(&mut self) -> usize;
+
+    /// Takes it out of the reactor until it is needed again.
+    fn rest(&mut self);
+}
+
+/// A source that stands whether a program has it open or not: a FIFO.
+pub trait StandingSource: Source {
+    /// Whether any program has it open, or bytes of one that has gone are left.
+    fn is_open(&self) -> bool;
+
+    /// While nobody has it open: ready when somebody does. Costs no system call while nothing changes.
+    fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }

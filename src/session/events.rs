@@ -11,8 +11,8 @@ use tokio::sync::broadcast;
 pub struct Event {
     /// Seconds since 1970.
     pub time: f64,
-    /// What kind: `attach`, `detach`, `pause`, `resume`, `open`, `close`, `loss`, `stall`, `error`, `warning`, `line`,
-    /// `reset`.
+    /// What kind: `attach`, `detach`, `pause`, `resume`, `open`, `close`, `refuse`, `loss`, `stall`, `error`, `warning`,
+    /// `line`, `reset`.
     pub event: String,
     /// The device's name.
     pub device: String,
@@ -41,7 +41,7 @@ impl Events {
         let text = text.into();
         let name = outlet.map_or_else(|| device.to_owned(), |o| format!("{device}/{o}"));
         match event {
-            "error" | "warning" | "loss" | "stall" => tracing::warn!("{name}: {event}: {text}"),
+            "error" | "warning" | "loss" | "stall" | "refuse" => tracing::warn!("{name}: {event}: {text}"),
             "open" | "close" => tracing::debug!("{name}: {event}: {text}"),
             _ => tracing::info!("{name}: {event}: {text}"),
         }

@@ -10,30 +10,30 @@
 //! ```
 
 use std::future::{pending, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::libc::ENOMEM;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::backoff::Backoff;
+use super::hub::Hub;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt, stopped};
 use super::plan;
-use crate::bridge::{self, BulkIn, Counters, Discard, IsoIn, Verdict};
-use crate::config::{Framing, Idle, OnOpen, PipeConfig, StallPolicy};
-use crate::outlet::{InFifo, Sink, openers};
+use crate::bridge::{self, BulkIn, IsoIn, NewReader, Readers, ReadersPolicy, Verdict};
+use crate::config::{Framing, Idle, OnOpen, Patience, PipeConfig, StallPolicy};
+use crate::outlet::{InFifo, openers};
 use crate::usb::descriptors::TransferType;
 use crate::usb::{Pipe, TransferError};
 
-/// One IN endpoint and its FIFO.
+/// One IN endpoint and its outlets.
 pub(super) struct InLine {
     context: Context,
     config: PipeConfig,
-    fifo: InFifo,
+    hub: Arc<Hub>,
+    readers: Readers,
     pump: Option<Pump>,
-    /// How many lost packets have been told of.
-    told_losses: Arc<AtomicU64>,
 }
 
 enum Pump {
@@ -42,8 +42,21 @@ enum Pump {
 }
 
 impl InLine {
-    pub(super) fn new(context: Context, config: PipeConfig, fifo: InFifo) -> Self {
-        Self { context, config, fifo, pump: None, told_losses: Arc::default() }
+    /// The line of this FIFO, if there is one, and of the programs that come through the hub.
+    pub(super) fn new(
+        context: Context,
+        config: PipeConfig,
+        fifo: Option<InFifo>,
+        hub: Arc<Hub>,
+        arrivals: UnboundedReceiver<NewReader>,
+    ) -> Self {
+        let patience = match config.patience {
+            Patience::Forever => None,
+            Patience::After(time) => Some(time),
+        };
+        let policy = ReadersPolicy { patience, forgets: config.on_open == OnOpen::Discard };
+        let readers = Readers::new(fifo, hub.fifo(), arrivals, policy, context.counters.clone());
+        Self { context, config, hub, readers, pump: None }
     }
 
     /// Lives until the daemon stops.
@@ -52,12 +65,10 @@ impl InLine {
             self.end_outlet();
         }
         while let Some(attachment) = self.next_attachment().await {
-            if let Err(e) = self.fifo.begin().await {
-                self.context.tell("error", format!("{} cannot be opened again: {e}", self.fifo.path().display()));
-            }
+            self.begin_outlet().await;
             self.serve(&attachment).await;
             self.context.counters.set_open(false);
-            self.fifo.rest();
+            self.readers.rest();
             if self.context.eof && attachment.is_gone() && !self.context.is_stopping() {
                 self.deliver_rest().await;
                 self.end_outlet();
@@ -67,29 +78,37 @@ impl InLine {
 
     /// Waits for the device; readers meanwhile get what had arrived before it went.
     async fn next_attachment(&mut self) -> Option<Attachment> {
-        let forgets = self.forgets();
-        let Self { context, fifo, pump, .. } = self;
-        let counters = context.counters.clone();
+        let Self { context, readers, pump, .. } = self;
         tokio::select! {
             attachment = context.next_attachment() => attachment,
-            () = deliver_forever(pump, fifo, forgets.then_some(&counters)) => None,
+            () = deliver_forever(pump, readers) => None,
         }
     }
 
     async fn deliver_rest(&mut self) {
-        if let Some(pump) = &mut self.pump
-            && self.fifo.has_reader()
+        let Some(pump) = &mut self.pump else { return };
+        tokio::select! {
+            () = pump.finish(&mut self.readers) => {}
+            () = stopped(&mut self.context.stop) => {}
+        }
+        self.hub.tell_losses();
+    }
+
+    /// Programs at all outlets get end of file. Those that connect to a socket from now on wait for what comes next.
+    fn end_outlet(&mut self) {
+        self.readers.dismiss();
+        if let Some(fifo) = &mut self.readers.fifo
+            && let Err(e) = fifo.end()
         {
-            tokio::select! {
-                _ = pump.deliver(&mut self.fifo) => {}
-                () = stopped(&mut self.context.stop) => {}
-            }
+            self.context.tell("error", format!("{} cannot be ended: {e}", fifo.path().display()));
         }
     }
 
-    fn end_outlet(&mut self) {
-        if let Err(e) = self.fifo.end() {
-            self.context.tell("error", format!("{} cannot be ended: {e}", self.fifo.path().display()));
+    async fn begin_outlet(&mut self) {
+        if let Some(fifo) = &mut self.readers.fifo
+            && let Err(e) = fifo.begin().await
+        {
+            self.context.tell("error", format!("{} cannot be opened again: {e}", fifo.path().display()));
         }
     }
 
@@ -99,19 +118,19 @@ impl InLine {
             Err(e) => return self.context.tell_refused(attachment, &e).await,
         };
         self.context.problem.clear();
-        self.context.found(self.fifo.has_reader());
+        self.context.found(self.readers.is_open());
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut open = false;
         loop {
             let before = self.context.counters.transfers();
-            let verdict = if self.fifo.has_reader() {
+            let verdict = if self.readers.is_open() {
                 if !std::mem::replace(&mut open, true) {
                     self.context.set_open(true);
                     self.context.tell("open", "a program reads");
                 }
                 let verdict = self.pump(&mut *pipe, attachment).await;
-                self.fifo.rest();
+                self.readers.rest();
                 verdict
             } else if std::mem::take(&mut open) {
                 self.closed();
@@ -121,7 +140,7 @@ impl InLine {
             } else {
                 let over = self.context.stop_or_over(attachment);
                 tokio::select! {
-                    () = poll_fn(|cx| self.fifo.poll_opened(cx)) => continue,
+                    () = poll_fn(|cx| self.readers.poll_opened(cx)) => continue,
                     () = over => return,
                 }
             };
@@ -140,7 +159,7 @@ impl InLine {
                     self.context.pause(attachment, backoff.step()).await;
                 }
                 Verdict::Outlet(e) => {
-                    self.context.tell_outlet_failure(format!("writing to {} failed: {e}", self.fifo.path().display()));
+                    self.context.tell_outlet_failure(format!("writing to {} failed: {e}", self.context.outlet));
                     self.context.pause(attachment, backoff.step()).await;
                 }
             }
@@ -151,24 +170,20 @@ impl InLine {
     async fn pump(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
         let stop = pin!(self.context.stop_or_over(attachment));
-        let watch = watch(&self.context, &self.fifo, self.told_losses.clone());
+        let watch = watch(&self.context, self.readers.fifo.as_ref(), self.hub.clone());
         let verdict = tokio::select! {
             biased;
-            verdict = pump.run(pipe, &mut self.fifo, stop) => verdict,
+            verdict = pump.run(pipe, &mut self.readers, stop) => verdict,
             () = watch => Verdict::Stopped,
         };
-        let lost = self.context.counters.lost_packets();
-        let told = self.told_losses.swap(lost, Ordering::Relaxed);
-        if lost > told {
-            self.context.tell("loss", losses(lost - told));
-        }
+        self.hub.tell_losses();
         verdict
     }
 
     async fn drain(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
         let stop = pin!(self.context.stop_or_over(attachment));
-        pump.run(pipe, &mut Discard { fifo: &mut self.fifo, counters: &self.context.counters }, stop).await
+        pump.drain(pipe, &mut self.readers, stop).await
     }
 
     /// The last reader has gone, while the pump ran or in a pause.
@@ -176,8 +191,10 @@ impl InLine {
         self.context.set_open(false);
         self.restore();
         self.context.tell("close", "no program reads");
-        if self.forgets() {
-            discard(&mut self.pump, &mut self.fifo, &self.context.counters);
+        if self.forgets()
+            && let Some(pump) = &mut self.pump
+        {
+            pump.discard(&mut self.readers);
         }
     }
 
@@ -200,12 +217,10 @@ impl InLine {
             self.context.tell("stall", format!("{}; open the outlet again to go on", halt(attachment)));
             self.deliver_rest().await;
             self.end_outlet();
-            if let Err(e) = self.fifo.begin().await {
-                self.context.tell("error", format!("{} cannot be opened again: {e}", self.fifo.path().display()));
-            }
+            self.begin_outlet().await;
             let over = self.context.stop_or_over(attachment);
             tokio::select! {
-                () = poll_fn(|cx| self.fifo.poll_opened(cx)) => {}
+                () = poll_fn(|cx| self.readers.poll_opened(cx)) => {}
                 () = over => return,
             }
         } else {
@@ -225,24 +240,28 @@ impl InLine {
         if endpoint.transfer_type == TransferType::Isochronous {
             let shape = plan::iso_shape(&self.config, endpoint, speed);
             let ring = plan::packets_in(self.config.buffer, endpoint, speed).div_ceil(shape.packets).max(1);
-            self.pump = Some(Pump::Iso(IsoIn::new(endpoint.address, framing, shape, ring, counters)));
+            let readers = &mut self.readers;
+            self.pump = Some(Pump::Iso(IsoIn::new(endpoint.address, framing, shape, ring, readers, counters)));
         } else if !matches!(self.pump, Some(Pump::Bulk(ref pump)) if pump.has_pending()) {
             let sizes = plan::sizes(&self.config, endpoint);
-            self.pump = Some(Pump::Bulk(BulkIn::new(endpoint.address, framing, sizes, counters)));
+            let readers = &mut self.readers;
+            self.pump = Some(Pump::Bulk(BulkIn::new(endpoint.address, framing, sizes, readers, counters)));
         }
     }
 }
 
 impl Pump {
-    async fn run(
-        &mut self,
-        pipe: &mut dyn Pipe,
-        sink: &mut dyn Sink,
-        stop: std::pin::Pin<&mut (dyn Future<Output = ()> + Send)>,
-    ) -> Verdict {
+    async fn run(&mut self, pipe: &mut dyn Pipe, readers: &mut Readers, stop: StopFuture<'_>) -> Verdict {
         match self {
-            Self::Bulk(pump) => pump.run(pipe, sink, stop).await,
-            Self::Iso(pump) => pump.run(pipe, sink, stop).await,
+            Self::Bulk(pump) => pump.run(pipe, readers, stop).await,
+            Self::Iso(pump) => pump.run(pipe, readers, stop).await,
+        }
+    }
+
+    async fn drain(&mut self, pipe: &mut dyn Pipe, readers: &mut Readers, stop: StopFuture<'_>) -> Verdict {
+        match self {
+            Self::Bulk(pump) => pump.drain(pipe, readers, stop).await,
+            Self::Iso(pump) => pump.drain(pipe, readers, stop).await,
         }
     }
 
@@ -254,67 +273,57 @@ impl Pump {
         }
     }
 
-    async fn deliver(&mut self, sink: &mut dyn Sink) -> Verdict {
+    async fn finish(&mut self, readers: &mut Readers) {
         match self {
-            Self::Bulk(pump) => pump.deliver(sink).await,
-            Self::Iso(pump) => pump.deliver(sink).await,
+            Self::Bulk(pump) => pump.finish(readers).await,
+            Self::Iso(pump) => pump.finish(readers).await,
         }
     }
 
-    fn has_pending(&self) -> bool {
-        match self {
-            Self::Bulk(pump) => pump.has_pending(),
-            Self::Iso(pump) => pump.has_pending(),
-        }
+    fn poll_idle(&mut self, cx: &mut std::task::Context<'_>, readers: &mut Readers) {
+        // What a FIFO says here it will say again when there is a device.
+        let _ = match self {
+            Self::Bulk(pump) => pump.poll_idle(cx, readers),
+            Self::Iso(pump) => pump.poll_idle(cx, readers),
+        };
     }
 
-    fn discard(&mut self) -> usize {
+    fn discard(&mut self, readers: &mut Readers) {
         match self {
-            Self::Bulk(pump) => pump.discard(),
-            Self::Iso(pump) => pump.discard(),
+            Self::Bulk(pump) => pump.discard(readers),
+            Self::Iso(pump) => pump.discard(readers),
         }
     }
 }
 
-fn discard(pump: &mut Option<Pump>, fifo: &mut InFifo, counters: &Counters) {
-    let waiting = pump.as_mut().map_or(0, Pump::discard);
-    let unread = fifo.discard().unwrap_or(0);
-    counters.add_discarded(waiting + unread);
-}
+type StopFuture<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
 
-/// While the device is away: whoever opens the FIFO gets what had arrived. With `forgets` what the last reader leaves
-/// is thrown away and counted there. Ends only by being dropped.
-async fn deliver_forever(pump: &mut Option<Pump>, fifo: &mut InFifo, forgets: Option<&Counters>) {
-    while forgets.is_some() || pump.as_ref().is_some_and(Pump::has_pending) {
-        poll_fn(|cx| fifo.poll_opened(cx)).await;
-        if let Some(pump) = pump {
-            pump.deliver(fifo).await;
+/// While the device is away: programs come and go, and get what had arrived. Ends only by being dropped.
+async fn deliver_forever(pump: &mut Option<Pump>, readers: &mut Readers) {
+    poll_fn(|cx| {
+        match pump {
+            Some(pump) => pump.poll_idle(cx, readers),
+            None => readers.poll_idle(cx),
         }
-        if let Some(counters) = forgets {
-            poll_fn(|cx| fifo.poll_closed(cx)).await;
-            discard(pump, fifo, counters);
-        }
-        fifo.rest();
-    }
-    pending().await
+        std::task::Poll::<()>::Pending
+    })
+    .await;
 }
 
 /// Tells of losses, at most once in a while, and of programs that take each other's bytes. Never ends.
-fn watch(context: &Context, fifo: &InFifo, told: Arc<AtomicU64>) -> impl Future<Output = ()> + Send + use<> {
+fn watch(context: &Context, fifo: Option<&InFifo>, hub: Arc<Hub>) -> impl Future<Output = ()> + Send + use<> {
     let (events, device, outlet) = (context.events.clone(), context.device.clone(), context.outlet.clone());
-    let (counters, crowd, path) = (context.counters.clone(), fifo.crowd(), fifo.path().to_owned());
-    let tell = Arc::new(move |event: &str, text: String| events.tell(event, &device, Some(&outlet), text));
-    let tell_crowd = tell.clone();
+    let (counters, fifo) = (context.counters.clone(), fifo.map(|fifo| (fifo.crowd(), fifo.path().to_owned())));
+    let tell_crowd = move |event: &str, text: String| events.tell(event, &device, Some(&outlet), text);
     let lossy = async move {
         loop {
             counters.loss().await;
             tokio::time::sleep(LOSS_PAUSE).await;
-            let lost = counters.lost_packets();
-            let before = told.swap(lost, Ordering::Relaxed);
-            tell("loss", losses(lost - before));
+            hub.tell_losses();
         }
     };
     let crowds = async move {
+        let Some((crowd, path)) = fifo else { return pending().await };
         // Two that came before the pump did were one change; so there is one look without a cause.
         let _ = tokio::time::timeout(CROWD_PAUSE, crowd.notified()).await;
         loop {
@@ -337,10 +346,6 @@ fn watch(context: &Context, fifo: &InFifo, told: Arc<AtomicU64>) -> impl Future<
     async move {
         tokio::join!(lossy, crowds);
     }
-}
-
-fn losses(lost: u64) -> String {
-    format!("{lost} packets were lost: the reader is too slow")
 }
 
 pub(super) fn framing(config: Framing) -> bridge::Framing {

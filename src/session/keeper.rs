@@ -16,6 +16,7 @@ use tokio_seqpacket::UnixSeqpacketListener;
 use super::arrivals::Arrivals;
 use super::backoff::Backoff;
 use super::claim::Claim;
+use super::hub::{Hub, Rules};
 use super::in_line::InLine;
 use super::journal::Journal;
 use super::late::Late;
@@ -25,10 +26,10 @@ use super::out_line::OutLine;
 use super::port_watch::PortWatch;
 use super::serial::SerialPort;
 use super::shared::{Shared, outlet_name};
-use super::{DeviceStatus, Events, device_json, doors, locate, plan};
+use super::{DeviceStatus, Events, device_json, doors, locate, plan, sockets};
 use crate::capture::{Capture, Refused};
-use crate::config::{DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug};
-use crate::outlet::{self, Access, Dir, DirError, InFifo, OutFifo, Watcher};
+use crate::config::{DeviceConfig, Framing, OutletKind, PipeConfig, SerialConfig, Unplug, Writers};
+use crate::outlet::{self, Access, Dir, DirError, InFifo, Listener, OutFifo, SocketKind, Watcher};
 use crate::request::{Answer, control};
 use crate::serial::Function;
 use crate::usb::descriptors::{Descriptors, Endpoint};
@@ -412,9 +413,16 @@ impl Keeper {
 
     fn make_line(&mut self, outlet: &str, config: &PipeConfig) -> Result<(), DirError> {
         let is_in = config.is_in();
+        let has = |kind| config.outlets.contains(&kind);
         let access = access(&config.access.or(&self.config.access));
-        let path = self.dir.fifo(outlet, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, &access)?;
-        self.entries.push(outlet.to_owned());
+        let fifo = match has(OutletKind::Fifo) {
+            true => Some(self.make_fifo(outlet, is_in, &access)?),
+            false => None,
+        };
+        let socket = match has(OutletKind::Socket) && !outlet.starts_with(SERIAL_OUTLETS) {
+            true => Some(self.listen(outlet, config.framing == Framing::Packet, &access)?),
+            false => None,
+        };
         let (attachments, receiver) = watch::channel(None);
         let context = Context {
             device: self.config.name.clone(),
@@ -430,19 +438,41 @@ impl Keeper {
         if let Some(openings) = &context.openings {
             openings.add_line(&context.counters);
         }
-        self.shared.add_pipe(&context, config.endpoint, path.clone());
+        let path = fifo.clone().or_else(|| socket.clone()).unwrap_or_else(|| self.dir.path().join(outlet));
         let cannot = |e| DirError::from_io(&path, "cannot open", e);
         let watcher = &self.surroundings.watcher;
+        let (device, events) = (&self.config.name, &self.surroundings.events);
+        let packets = config.framing == Framing::Packet;
+        let rules = Rules { packets, exclusive: config.writers == Writers::One };
         if is_in {
-            let packet_mode = config.framing == Framing::Packet;
-            let fifo = InFifo::new(path.clone(), watcher, packet_mode).map_err(cannot)?;
-            self.tasks.spawn(InLine::new(context, config.clone(), fifo).run());
+            let (hub, arrivals) = Hub::of_in(device, outlet, events, rules);
+            let fifo = fifo.map(|path| InFifo::new(path, watcher, packets)).transpose().map_err(cannot)?;
+            self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
+            self.tasks.spawn(InLine::new(context, config.clone(), fifo, hub, arrivals).run());
         } else {
-            let fifo = OutFifo::new(path.clone(), watcher).map_err(cannot)?;
-            self.tasks.spawn(OutLine::new(context, config.clone(), fifo).run());
+            let (hub, arrivals) = Hub::of_out(device, outlet, events, rules);
+            let fifo = fifo.map(|path| OutFifo::new(path, watcher)).transpose().map_err(cannot)?;
+            self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
+            self.tasks.spawn(OutLine::new(context, config.clone(), fifo, &hub, arrivals).run());
         }
         self.lines.push(LineSlot { outlet: outlet.to_owned(), attachments });
         Ok(())
+    }
+
+    fn make_fifo(&mut self, name: &str, is_in: bool, access: &Access) -> Result<PathBuf, DirError> {
+        let path = self.dir.fifo(name, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, access)?;
+        self.entries.push(name.to_owned());
+        Ok(path)
+    }
+
+    /// Makes the socket of a line, or of `serial`, and serves it.
+    fn listen(&mut self, line: &str, messages: bool, access: &Access) -> Result<PathBuf, DirError> {
+        let name = format!("{line}.sock");
+        let kind = if messages { SocketKind::Messages } else { SocketKind::Stream };
+        let listener = Listener::bind(&self.dir, &name, kind, SOCKET_MODE, access)?;
+        self.entries.push(name.clone());
+        self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
+        Ok(self.dir.path().join(name))
     }
 
     /// The serial function of which this is a data outlet.
@@ -458,6 +488,11 @@ impl Keeper {
         self.shared.set_serial(port.clone());
         self.make_line("serial.rx", &plan::serial_pipe(config, 0x81))?;
         self.make_line("serial.tx", &plan::serial_pipe(config, 0x01))?;
+        if config.outlets.contains(&OutletKind::Socket) {
+            let access = access(&config.access.or(&self.config.access));
+            let socket = self.listen(BOTH_LINES, false, &access)?;
+            self.shared.set_socket(SERIAL_OUTLETS, &socket);
+        }
         self.doors.spawn(port.reset_when_opened(due));
         let listener = self.bind("serial.ctl", UnixListener::bind)?;
         let shared = self.shared.clone();
@@ -496,11 +531,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn bind<T>(
-        &mut self,
-        name: &str,
-        bind: impl FnOnce(std::path::PathBuf) -> std::io::Result<T>,
-    ) -> Result<T, DirError> {
+    fn bind<T>(&mut self, name: &str, bind: impl FnOnce(PathBuf) -> std::io::Result<T>) -> Result<T, DirError> {
         let path = self.dir.socket_path(name)?;
         let listener = bind(path.clone()).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
         self.entries.push(name.to_owned());
@@ -635,6 +666,8 @@ const OUT_FIFO_MODE: u32 = 0o620;
 const SOCKET_MODE: u32 = 0o660;
 /// What the names of all data outlets of a serial function begin with.
 const SERIAL_OUTLETS: &str = "serial.";
+/// What stands for both of its lines.
+const BOTH_LINES: &str = "serial";
 /// The longest request of a serial line is far shorter.
 const SERIAL_LINE: usize = 256;
 /// A setup packet and the longest data stage.

@@ -7,22 +7,24 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use nix::libc::ENOMEM;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::backoff::Backoff;
+use super::hub::Hub;
 use super::in_line::framing;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt};
 use super::plan;
-use crate::bridge::{BulkOut, IsoOut, IsoOutSettings, Verdict};
-use crate::config::{PipeConfig, StallPolicy, Underrun};
-use crate::outlet::{OutFifo, Source};
+use crate::bridge::{BulkOut, IsoOut, IsoOutSettings, NewWriter, Verdict, Writers as AllWriters};
+use crate::config::{PipeConfig, StallPolicy, Underrun, Writers};
+use crate::outlet::OutFifo;
 use crate::usb::descriptors::TransferType;
 use crate::usb::{Pipe, TransferError};
 
-/// One OUT endpoint and its FIFO.
+/// One OUT endpoint and its outlets.
 pub(super) struct OutLine {
     context: Context,
     config: PipeConfig,
-    fifo: OutFifo,
+    writers: AllWriters,
     pump: Option<Pump>,
 }
 
@@ -32,8 +34,16 @@ enum Pump {
 }
 
 impl OutLine {
-    pub(super) fn new(context: Context, config: PipeConfig, fifo: OutFifo) -> Self {
-        Self { context, config, fifo, pump: None }
+    /// The line of this FIFO, if there is one, and of the programs that come through the hub.
+    pub(super) fn new(
+        context: Context,
+        config: PipeConfig,
+        fifo: Option<OutFifo>,
+        hub: &Hub,
+        arrivals: UnboundedReceiver<NewWriter>,
+    ) -> Self {
+        let writers = AllWriters::new(fifo, hub.fifo(), arrivals, config.writers == Writers::One);
+        Self { context, config, writers, pump: None }
     }
 
     /// Lives until the daemon stops.
@@ -42,9 +52,7 @@ impl OutLine {
             self.end_outlet();
         }
         while let Some(attachment) = self.context.next_attachment().await {
-            if let Err(e) = self.fifo.begin().await {
-                self.context.tell("error", format!("{} cannot be opened again: {e}", self.fifo.path().display()));
-            }
+            self.begin_outlet().await;
             self.serve(&attachment).await;
             self.context.counters.set_open(false);
             if self.context.eof && attachment.is_gone() && !self.context.is_stopping() {
@@ -65,13 +73,24 @@ impl OutLine {
 
     /// What writers wrote and nobody will read is lost with the outlet's end.
     fn end_outlet(&mut self) {
-        match self.fifo.end() {
-            Ok(0) => {}
-            Ok(lost) => {
-                self.context.counters.add_lost_bytes(lost);
-                self.context.tell("loss", format!("the device went before it took {lost} bytes that were written"));
+        let mut lost = self.writers.dismiss();
+        if let Some(fifo) = &mut self.writers.fifo {
+            match fifo.end() {
+                Ok(unread) => lost += unread,
+                Err(e) => self.context.tell("error", format!("{} cannot be ended: {e}", fifo.path().display())),
             }
-            Err(e) => self.context.tell("error", format!("{} cannot be ended: {e}", self.fifo.path().display())),
+        }
+        if lost > 0 {
+            self.context.counters.add_lost_bytes(lost);
+            self.context.tell("loss", format!("the device went before it took {lost} bytes that were written"));
+        }
+    }
+
+    async fn begin_outlet(&mut self) {
+        if let Some(fifo) = &mut self.writers.fifo
+            && let Err(e) = fifo.begin().await
+        {
+            self.context.tell("error", format!("{} cannot be opened again: {e}", fifo.path().display()));
         }
     }
 
@@ -81,7 +100,7 @@ impl OutLine {
             Err(e) => return self.context.tell_refused(attachment, &e).await,
         };
         self.context.problem.clear();
-        self.context.found(self.fifo.has_writer() || self.pump.as_ref().is_some_and(Pump::has_pending));
+        self.context.found(self.writers.is_open() || self.pump.as_ref().is_some_and(Pump::has_pending));
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut open = false;
@@ -89,13 +108,13 @@ impl OutLine {
             let over = self.context.stop_or_over(attachment);
             if !self.pump.as_ref().is_some_and(Pump::has_pending) {
                 // The last writer may have gone in a pause.
-                if open && !self.fifo.has_writer() {
+                if open && !self.writers.is_open() {
                     open = false;
                     self.closed();
                 }
                 tokio::select! {
                     biased;
-                    () = poll_fn(|cx| self.fifo.poll_opened(cx)) => {}
+                    () = poll_fn(|cx| self.writers.poll_opened(cx)) => {}
                     () = over => return,
                 }
             }
@@ -127,7 +146,7 @@ impl OutLine {
                     self.context.pause(attachment, backoff.step()).await;
                 }
                 Verdict::Outlet(e) => {
-                    self.context.tell_outlet_failure(format!("reading {} failed: {e}", self.fifo.path().display()));
+                    self.context.tell_outlet_failure(format!("reading {} failed: {e}", self.context.outlet));
                     self.context.pause(attachment, backoff.step()).await;
                 }
             }
@@ -137,7 +156,7 @@ impl OutLine {
     async fn pump(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
         let stop = pin!(self.context.stop_or_over(attachment));
-        pump.run(pipe, &mut self.fifo, stop).await
+        pump.run(pipe, &mut self.writers, stop).await
     }
 
     /// The last writer has gone. The next one gets transfers as configured, if the kernel has memory for them then.
@@ -157,12 +176,10 @@ impl OutLine {
             self.context.tell("stall", format!("{}; open the outlet again to go on", halt(attachment)));
             self.lose("the device refused");
             self.end_outlet();
-            if let Err(e) = self.fifo.begin().await {
-                self.context.tell("error", format!("{} cannot be opened again: {e}", self.fifo.path().display()));
-            }
+            self.begin_outlet().await;
             let over = self.context.stop_or_over(attachment);
             tokio::select! {
-                () = poll_fn(|cx| self.fifo.poll_opened(cx)) => {}
+                () = poll_fn(|cx| self.writers.poll_opened(cx)) => {}
                 () = over => return true,
             }
         } else {
@@ -199,12 +216,12 @@ impl Pump {
     async fn run(
         &mut self,
         pipe: &mut dyn Pipe,
-        source: &mut dyn Source,
+        writers: &mut AllWriters,
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
         match self {
-            Self::Bulk(pump) => pump.run(pipe, source, stop).await,
-            Self::Iso(pump) => pump.run(pipe, source, stop).await,
+            Self::Bulk(pump) => pump.run(pipe, writers, stop).await,
+            Self::Iso(pump) => pump.run(pipe, writers, stop).await,
         }
     }
 

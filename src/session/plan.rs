@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use crate::bridge::{IsoShape, Sizes};
-use crate::config::{DEFAULT_QUEUE, DeviceConfig, Framing, PACKET_FIFO_MAX, PipeConfig, SerialConfig};
+use crate::config::{
+    DEFAULT_QUEUE, DeviceConfig, Framing, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, PipeConfig, SerialConfig,
+};
 use crate::serial::{Function, find_function};
 use crate::usb::descriptors::{Descriptors, Endpoint, Speed, TransferType};
 
@@ -49,6 +51,7 @@ pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
     PipeConfig {
         transfer,
         queue: Some(SERIAL_QUEUE),
+        outlets: config.outlets.clone(),
         on_open: config.on_open,
         idle: config.idle,
         flush: config.flush,
@@ -64,11 +67,17 @@ pub(super) fn sizes(config: &PipeConfig, endpoint: &Endpoint) -> Sizes {
     let wanted = config.transfer as usize;
     let transfer = match (endpoint.transfer_type, config.framing) {
         (TransferType::Interrupt, _) => endpoint.bytes_per_interval(),
-        (_, Framing::Packet) if endpoint.is_in() => (wanted.min(PACKET_FIFO_MAX as usize) / packet).max(1) * packet,
+        (_, Framing::Packet) if endpoint.is_in() => (wanted.min(longest_message(config)) / packet).max(1) * packet,
         _ if endpoint.is_in() => wanted.div_ceil(packet) * packet,
         _ => wanted,
     };
     Sizes { transfer, max_packet: packet, queue: usize::from(config.queue.unwrap_or(DEFAULT_QUEUE)) }
+}
+
+/// Bytes of a message that all outlets of the pipe keep together.
+fn longest_message(config: &PipeConfig) -> usize {
+    let has_fifo = config.outlets.contains(&OutletKind::Fifo);
+    (if has_fifo { PACKET_FIFO_MAX } else { PACKET_SOCKET_MAX }) as usize
 }
 
 /// Transfers of an isochronous endpoint: as many packets as pass in [`ISO_TRANSFER_TIME`].

@@ -1,12 +1,14 @@
 //! What a device's keeper, its doors and the commands share: the device of the moment, and what to show of it.
 
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::control::{disconnected, error_name, execute, transfer};
+use super::hub::{Hub, Via};
 use super::line::Context;
 use super::loan::Loan;
 use super::lock::lock;
@@ -16,6 +18,7 @@ use super::{DeviceStatus, Events, PipeStatus};
 use crate::bridge::Counters;
 use crate::capture::{self, Capture, Refused, Tap};
 use crate::name;
+use crate::outlet::Peer;
 use crate::request::{Answer, ControlRequest, ErrorName, RequestError, SerialRequest};
 use crate::serial::Function;
 use crate::usb::descriptors::{Descriptors, Endpoint};
@@ -55,9 +58,11 @@ struct PipeEntry {
     outlet: String,
     address: u8,
     path: PathBuf,
+    socket: Option<PathBuf>,
     endpoint: Option<Endpoint>,
     counters: Arc<Counters>,
     problem: Arc<Problem>,
+    hub: Arc<Hub>,
 }
 
 impl Shared {
@@ -72,15 +77,55 @@ impl Shared {
     }
 
     /// A line was made for this outlet.
-    pub(super) fn add_pipe(&self, line: &Context, address: u8, path: PathBuf) {
+    pub(super) fn add_pipe(&self, line: &Context, address: u8, path: PathBuf, socket: Option<PathBuf>, hub: &Arc<Hub>) {
         lock(&self.state).pipes.push(PipeEntry {
             outlet: line.outlet.clone(),
             address,
             path,
+            socket,
             endpoint: None,
             counters: line.counters.clone(),
             problem: line.problem.clone(),
+            hub: hub.clone(),
         });
+    }
+
+    /// The lines whose names begin so share a socket.
+    pub(super) fn set_socket(&self, lines: &str, socket: &Path) {
+        for pipe in lock(&self.state).pipes.iter_mut().filter(|pipe| pipe.outlet.starts_with(lines)) {
+            pipe.socket = Some(socket.to_owned());
+        }
+    }
+
+    /// The hub of this line: `ep_81`, `serial.rx`.
+    pub(super) fn hub(&self, line: &str) -> Option<Arc<Hub>> {
+        lock(&self.state).pipes.iter().find(|pipe| pipe.outlet == line).map(|pipe| pipe.hub.clone())
+    }
+
+    /// Makes the program at the other end of a descriptor a reader or writer of a line, in the line's direction, until
+    /// that end is closed; of `serial` both, which takes a socket. This is the one way by which programs get at a device
+    /// without opening anything themselves: `exec`, `run` and `admin.sock` make a pair, keep one end and give the other
+    /// away.
+    ///
+    /// ```text
+    ///   let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;      // or pipe(2), or a SEQPACKET pair
+    ///   shared.adopt("serial", ours.into(), Via::Descriptor, Peer::process(child))?;
+    /// ```
+    ///
+    /// See [`Hub::adopt`] for what the descriptor may be, and [`Hub::seat_reader`] and [`Hub::seat_writer`] for ends that
+    /// are no such descriptor, like a pty's.
+    ///
+    /// # Errors
+    /// Why the program cannot be let in, in words for its user.
+    pub(super) fn adopt(&self, line: &str, fd: OwnedFd, via: Via, peer: Peer) -> Result<(), String> {
+        let find = |line: &str| self.hub(line).ok_or_else(|| format!("{} has no outlet {line:?}", self.name));
+        if line != "serial" {
+            return find(line)?.adopt(fd, via, peer);
+        }
+        let (into, out) = (find("serial.rx")?, find("serial.tx")?);
+        let copy = fd.try_clone().map_err(|e| format!("its descriptor cannot be used as an outlet: {e}"))?;
+        into.adopt(copy, via, peer.clone())?;
+        out.adopt(fd, via, peer)
     }
 
     /// The line of this outlet is bridged to this endpoint now.
@@ -262,6 +307,8 @@ impl PipeEntry {
             transfer_type: self.endpoint.map(|e| e.transfer_type.to_string()),
             max_packet_size: self.endpoint.map(|e| e.max_packet_size),
             path: self.path.display().to_string(),
+            socket: self.socket.as_ref().map(|path| path.display().to_string()),
+            clients: self.hub.clients(),
             problem: self.problem.show(self.counters.transfers()),
             counters: self.counters.snapshot(),
         }

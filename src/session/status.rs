@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bridge::Snapshot;
+use crate::bridge::{Snapshot, Tally};
 
 /// One device.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,12 +53,37 @@ pub struct PipeStatus {
     /// wMaxPacketSize, once the device was seen.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_packet_size: Option<usize>,
-    /// Where the outlet stands.
+    /// Where the outlet stands: the FIFO, or the socket where there is no FIFO.
     pub path: String,
+    /// Where its Unix socket stands, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub socket: Option<String>,
+    /// The programs that use it now.
+    #[serde(default)]
+    pub clients: Vec<ClientStatus>,
     /// What keeps it from working, or from working as configured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
     /// What it did.
     #[serde(flatten)]
     pub counters: Snapshot,
+}
+
+/// One program at an outlet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// How it came: `fifo` (all programs behind it together), `socket`, `descriptor` or `tty`.
+    pub kind: String,
+    /// Its process number when it connected, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pid: Option<u32>,
+    /// Its user's number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uid: Option<u32>,
+    /// Its name, as in `ps -o comm`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub command: Option<String>,
+    /// What it got or gave since it came.
+    #[serde(flatten)]
+    pub tally: Tally,
 }

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::checks::{Checks, choice};
 use crate::config::typed::{Typed, TypedPipe};
 use crate::config::value::{DAY, Value};
-use crate::config::{DEFAULT_QUEUE, Framing, OutletKind, PACKET_FIFO_MAX, Patience, PipeConfig};
+use crate::config::{DEFAULT_QUEUE, Framing, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, Patience, PipeConfig};
 
 /// What the tables of one device mean.
 pub(super) fn pipes(checks: &mut Checks<'_>, typed: &[Spanned<TypedPipe>]) -> Vec<PipeConfig> {
@@ -105,22 +105,25 @@ fn outlets(checks: &mut Checks<'_>, table: &TypedPipe) -> Option<Vec<OutletKind>
     checks.outlets(&table.outlets)
 }
 
-/// A FIFO in packet mode keeps at most [`PACKET_FIFO_MAX`] bytes together.
+/// A FIFO in packet mode keeps at most [`PACKET_FIFO_MAX`] bytes together, a socket [`PACKET_SOCKET_MAX`].
 fn transfer(checks: &mut Checks<'_>, table: &TypedPipe, framing: Framing, outlets: &[OutletKind]) -> u32 {
-    let limited = framing == Framing::Packet && outlets.contains(&OutletKind::Fifo);
+    let (most, what, instead) = match outlets.contains(&OutletKind::Fifo) {
+        _ if framing != Framing::Packet => (u32::MAX, "", ""),
+        true => (PACKET_FIFO_MAX, "fifo", ", or for socket outlets only"),
+        false => (PACKET_SOCKET_MAX, "socket", ", or for framing = \"length\""),
+    };
     let typed = checks.read("transfer", &table.transfer, |v| v.size(1..=MAX_TRANSFER));
-    match (typed, span(&table.transfer)) {
-        (Some(typed), Some(span)) if limited && typed > PACKET_FIFO_MAX => {
-            checks.refuse(span, format!(
-                "`transfer` is {typed}, but a fifo in packet framing keeps at most {PACKET_FIFO_MAX} bytes together; \
-                 ask for less, or for socket outlets only"
-            ));
-            PACKET_FIFO_MAX
-        }
-        (Some(typed), _) => typed,
-        (None, _) if limited => PACKET_FIFO_MAX,
-        (None, _) => PipeConfig::new(0x81).transfer,
+    let wanted = typed.unwrap_or(PipeConfig::new(0x81).transfer);
+    if let (true, Some(span)) = (wanted > most, span(&table.transfer)) {
+        checks.refuse(
+            span,
+            format!(
+                "`transfer` is {wanted}, but a {what} in packet framing keeps at most {most} bytes together; ask for \
+             less{instead}"
+            ),
+        );
     }
+    wanted.min(most)
 }
 
 fn queue(checks: &mut Checks<'_>, table: &TypedPipe, transfer: u32) -> Option<u16> {

@@ -1,0 +1,258 @@
+//! The programs at one line's outlets: where they become readers or writers of it, and what `status` shows of them.
+//!
+//! ```text
+//!   socket: accept ───┐
+//!   exec, run = …     ├──► adopt(descriptor, who) ──► reader or writer of the line, until its other end is closed
+//!   admin.sock, pty ──┘
+//! ```
+//!
+//! It moves no byte: that is the pump's, to which each newcomer goes through a channel.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::Events;
+use super::lock::lock;
+use super::status::ClientStatus;
+use crate::bridge::{Account, Guest, NewReader, NewWriter, Tally};
+use crate::outlet::{InEnd, OutEnd, Peer, Sink, Source};
+
+/// How a program came to a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// It connected to the line's Unix socket.
+    Socket,
+    /// It was given its descriptor: by `exec`, by `run`, or over `admin.sock`.
+    Descriptor,
+    /// It opened the line's pty.
+    Tty,
+}
+
+/// What a line of either direction knows of its programs.
+pub(super) struct Hub {
+    device: String,
+    /// The line's name: `ep_81`, `serial.rx`.
+    line: String,
+    events: Events,
+    door: Door,
+    rules: Rules,
+    /// The programs behind the FIFO, who are nobody in particular.
+    fifo: Arc<Account>,
+    fifo_told: Mutex<Tally>,
+    guests: Arc<Mutex<Vec<Arc<Entry>>>>,
+}
+
+/// Who is let in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// Each write into an adopted pipe is to be one read: `framing = "packet"`.
+    pub(super) packets: bool,
+    /// `writers = "one"`.
+    pub(super) exclusive: bool,
+}
+
+/// The way to the line's pump.
+enum Door {
+    In(UnboundedSender<NewReader>),
+    Out(UnboundedSender<NewWriter>),
+}
+
+/// A program that is there.
+struct Entry {
+    via: Via,
+    peer: Peer,
+    account: Arc<Account>,
+    /// What it had lost when that was last told.
+    told: Mutex<Tally>,
+}
+
+/// Belongs to the reader or writer, and ends with it.
+struct Card {
+    entry: Arc<Entry>,
+    guests: Arc<Mutex<Vec<Arc<Entry>>>>,
+    events: Events,
+    device: String,
+    outlet: String,
+}
+
+impl Hub {
+    /// The hub of an IN line, and where its pump finds newcomers.
+    pub(super) fn of_in(
+        device: &str,
+        line: &str,
+        events: &Events,
+        rules: Rules,
+    ) -> (Arc<Self>, UnboundedReceiver<NewReader>) {
+        let (sender, receiver) = unbounded_channel();
+        (Self::new(device, line, events, rules, Door::In(sender)), receiver)
+    }
+
+    /// The hub of an OUT line, and where its pump finds newcomers.
+    pub(super) fn of_out(
+        device: &str,
+        line: &str,
+        events: &Events,
+        rules: Rules,
+    ) -> (Arc<Self>, UnboundedReceiver<NewWriter>) {
+        let (sender, receiver) = unbounded_channel();
+        (Self::new(device, line, events, rules, Door::Out(sender)), receiver)
+    }
+
+    fn new(device: &str, line: &str, events: &Events, rules: Rules, door: Door) -> Arc<Self> {
+        Arc::new(Self {
+            device: device.to_owned(),
+            line: line.to_owned(),
+            events: events.clone(),
+            door,
+            rules,
+            fifo: Arc::default(),
+            fifo_told: Mutex::default(),
+            guests: Arc::default(),
+        })
+    }
+
+    /// The account of the programs behind the FIFO.
+    pub(super) fn fifo(&self) -> Arc<Account> {
+        self.fifo.clone()
+    }
+
+    /// Makes the program at the other end of `fd` a reader (IN) or a writer (OUT) of this line, until that end is
+    /// closed. `fd` is a connected Unix socket, stream or SEQPACKET, or the fitting end of a pipe; it becomes
+    /// non-blocking. On a SEQPACKET socket each transfer is one message.
+    ///
+    /// # Errors
+    /// What to tell the program's user: too many are there, a second writer is not wanted, or `fd` is something else.
+    pub(super) fn adopt(&self, fd: OwnedFd, via: Via, peer: Peer) -> Result<(), String> {
+        let unfit = |e: io::Error| format!("its descriptor cannot be used as an outlet: {e}");
+        match &self.door {
+            Door::In(_) => self.seat_reader(Box::new(InEnd::new(fd, self.rules.packets).map_err(unfit)?), via, peer),
+            Door::Out(_) => self.seat_writer(Box::new(OutEnd::new(fd).map_err(unfit)?), via, peer),
+        }
+    }
+
+    /// As [`Hub::adopt`], with any [`Sink`] as the way to the program; for IN lines.
+    ///
+    /// # Errors
+    /// As of [`Hub::adopt`].
+    pub(super) fn seat_reader(&self, sink: Box<dyn Sink>, via: Via, peer: Peer) -> Result<(), String> {
+        let Door::In(door) = &self.door else { return Err(format!("{} is for writing only", self.line)) };
+        let card = self.admit(via, peer)?;
+        let account = card.entry.account.clone();
+        let _ = door.send(NewReader { sink, account, guest: Box::new(card) });
+        Ok(())
+    }
+
+    /// As [`Hub::adopt`], with any [`Source`] as the way from the program; for OUT lines.
+    ///
+    /// # Errors
+    /// As of [`Hub::adopt`].
+    pub(super) fn seat_writer(&self, source: Box<dyn Source>, via: Via, peer: Peer) -> Result<(), String> {
+        let Door::Out(door) = &self.door else { return Err(format!("{} is for reading only", self.line)) };
+        let card = self.admit(via, peer)?;
+        let account = card.entry.account.clone();
+        let _ = door.send(NewWriter { source, account, guest: Box::new(card) });
+        Ok(())
+    }
+
+    fn admit(&self, via: Via, peer: Peer) -> Result<Card, String> {
+        let mut guests = lock(&self.guests);
+        if guests.len() >= MOST_CLIENTS {
+            return Err(format!("{MOST_CLIENTS} programs are connected to it, and there can be no more"));
+        }
+        if self.rules.exclusive {
+            let other = guests.first().map(|other| other.peer.to_string());
+            let other = other.or_else(|| self.fifo.is_open().then(|| "a program".to_owned() + " at the FIFO"));
+            if let Some(other) = other {
+                return Err(format!("{other} writes to it, and `writers = \"one\"` allows no second"));
+            }
+        }
+        let entry = Arc::new(Entry { via, peer, account: Arc::default(), told: Mutex::default() });
+        guests.push(entry.clone());
+        let (events, device, outlet) = (self.events.clone(), self.device.clone(), self.outlet(via));
+        events.tell("open", &device, Some(&outlet), format!("{} connected", entry.peer));
+        Ok(Card { entry, guests: self.guests.clone(), events, device, outlet })
+    }
+
+    /// The name that users know for this way to the line.
+    fn outlet(&self, via: Via) -> String {
+        match via {
+            Via::Socket => format!("{}.sock", self.line),
+            Via::Descriptor | Via::Tty => self.line.clone(),
+        }
+    }
+
+    /// Who is there, those at the FIFO first.
+    pub(super) fn clients(&self) -> Vec<ClientStatus> {
+        let fifo = self.fifo.is_open().then(|| ClientStatus {
+            kind: "fifo".into(),
+            pid: None,
+            uid: None,
+            command: None,
+            tally: self.fifo.tally(),
+        });
+        let guests = lock(&self.guests);
+        fifo.into_iter().chain(guests.iter().map(|entry| entry.status())).collect()
+    }
+
+    /// Tells what each program that is there has lost since the last time.
+    pub(super) fn tell_losses(&self) {
+        self.tell_loss(&self.line, "the reader", &self.fifo, &self.fifo_told);
+        for entry in lock(&self.guests).iter() {
+            self.tell_loss(&self.outlet(entry.via), &entry.peer.to_string(), &entry.account, &entry.told);
+        }
+    }
+
+    fn tell_loss(&self, outlet: &str, who: &str, account: &Account, told: &Mutex<Tally>) {
+        let now = account.tally();
+        let before = std::mem::replace(&mut *lock(told), now);
+        // The account of a FIFO begins anew with each program.
+        let since = |now: u64, before: u64| if now < before { now } else { now - before };
+        let packets = since(now.lost_packets, before.lost_packets);
+        let transfers = since(now.lost_transfers, before.lost_transfers);
+        let bytes = since(now.lost_bytes, before.lost_bytes);
+        let text = match (packets, transfers) {
+            (0, 0) => return,
+            (0, _) => format!("{transfers} transfers of {bytes} bytes were lost: {who} is too slow"),
+            (_, _) => format!("{packets} packets were lost: {who} is too slow"),
+        };
+        self.events.tell("loss", &self.device, Some(outlet), text);
+    }
+}
+
+impl Entry {
+    fn status(&self) -> ClientStatus {
+        let kind = match self.via {
+            Via::Socket => "socket",
+            Via::Descriptor => "descriptor",
+            Via::Tty => "tty",
+        };
+        let Peer { pid, uid, command } = self.peer.clone();
+        ClientStatus { kind: kind.to_owned(), pid, uid, command, tally: self.account.tally() }
+    }
+}
+
+impl Guest for Card {
+    fn failed(&mut self, why: &io::Error) {
+        let text = format!("the connection to {} failed: {why}", self.entry.peer);
+        self.events.tell("error", &self.device, Some(&self.outlet), text);
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        lock(&self.guests).retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+        let tally = self.entry.account.tally();
+        let lost = match tally.lost_bytes {
+            0 => String::new(),
+            bytes => format!(", {bytes} lost"),
+        };
+        let text = format!("{} is gone; {} bytes{lost}", self.entry.peer, tally.bytes);
+        self.events.tell("close", &self.device, Some(&self.outlet), text);
+    }
+}
+
+/// Programs at one line, besides those at its FIFO. Memory is bounded, and so are descriptors.
+const MOST_CLIENTS: usize = 128;
