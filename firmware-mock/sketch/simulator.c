@@ -50,8 +50,8 @@ static void log_line(struct avr_t *avr, const int level, const char *format, va_
         vfprintf(stderr, format, values);
 }
 
-/* A raw line. Its other end stays open here, so that settings and bytes outlast the programs that use it. */
-static int lay_wire(void)
+/* A raw line. The board holds its own end only: whoever looks sees no program at the other. */
+static void lay_wire(void)
 {
     struct termios raw;
     int far_end;
@@ -62,15 +62,21 @@ static int lay_wire(void)
     cfsetspeed(&raw, B9600);
     if (openpty(&wire, &far_end, name, &raw, NULL) < 0 || fcntl(wire, F_SETFL, O_NONBLOCK) < 0)
         fail("pseudo-terminal");
+    close(far_end);
     printf("port %s\n", name);
-    return far_end;
+}
+
+static bool somebody_listens(void)
+{
+    struct pollfd end = { .fd = wire };
+    return poll(&end, 1, 0) == 0; /* else it was hung up */
 }
 
 static void on_byte(struct avr_irq_t *irq, uint32_t value, void *param)
 {
     char byte = value;
     (void)irq, (void)param;
-    if (write(wire, &byte, 1) < 0 && errno != EAGAIN)
+    if (somebody_listens() && write(wire, &byte, 1) < 0 && errno != EAGAIN)
         fail("pseudo-terminal");
 }
 
