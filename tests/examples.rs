@@ -178,6 +178,24 @@ fn the_python_example_writes_and_reads_registers() {
 }
 
 #[test]
+fn each_of_three_readers_hears_every_answer() {
+    let Some(python) = python_with("socket") else {
+        println!("skipped: examples/fan.py: python3 is not installed");
+        return;
+    };
+    let demo = Daemon::demo();
+    let mut fan = command(python);
+    fan.arg(folder().join("fan.py")).arg(&demo.dir);
+    let said = printed_by(fan);
+    for reader in 1..=3 {
+        let heard: Vec<&str> =
+            said.lines().filter_map(|line| line.strip_prefix(&format!("reader {reader}: "))).collect();
+        assert_eq!(heard, ["PONG 1", "LED ON", "SUM 6"], "{said}");
+    }
+    assert_eq!(said.lines().count(), 9, "{said}");
+}
+
+#[test]
 fn pyserial_talks_to_a_board() {
     let Some(python) = python_with("serial") else {
         println!("skipped: examples/board.py: there is no pyserial (python3-serial)");
@@ -231,7 +249,7 @@ fn without_a_demo_each_example_says_what_to_do() {
     let scripts = entries.filter(|path| path.extension().is_some_and(|kind| kind == "sh"));
     let mut examples: Vec<Vec<PathBuf>> =
         scripts.chain([EPOLL.clone(), SPLICE.clone()]).map(|path| vec![path]).collect();
-    for (script, module) in [("regs.py", "socket"), ("board.py", "serial")] {
+    for (script, module) in [("regs.py", "socket"), ("fan.py", "socket"), ("board.py", "serial")] {
         match python_with(module) {
             Some(python) => examples.push(vec![python.into(), folder().join(script)]),
             None => println!("skipped: {script} without a demo: no Python that has {module}"),

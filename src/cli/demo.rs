@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::run::Signals;
 use super::status::print_line;
 use super::{Failure, Outcome, run_dir};
-use crate::config::DeviceConfig;
+use crate::config::{DeviceConfig, OutletKind};
 use crate::daemon::Daemon;
 use crate::selector::Remote;
 
@@ -63,7 +63,8 @@ fn fallback_dir() -> PathBuf {
 
 fn device(name: &str, busid: String, port: u16) -> DeviceConfig {
     let remote = Remote { host: "127.0.0.1".to_owned(), port, busid: Some(busid) };
-    DeviceConfig { remote: Some(remote), ..DeviceConfig::new(name) }
+    let outlets = vec![OutletKind::Fifo, OutletKind::Socket];
+    DeviceConfig { remote: Some(remote), outlets, ..DeviceConfig::new(name) }
 }
 
 fn bind() -> Result<std::net::TcpListener, Failure> {

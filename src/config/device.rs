@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{PipeConfig, SerialConfig};
+use super::{OutletKind, PipeConfig, SerialConfig};
 use crate::name::sanitize;
 use crate::selector::{self, Remote};
 
@@ -30,6 +30,8 @@ pub struct DeviceConfig {
     pub pipes: Vec<PipeConfig>,
     /// The serial function, if bridged.
     pub serial: Option<SerialConfig>,
+    /// What programs open, where neither `pipes` nor `serial` say it and everything is bridged; FIFOs.
+    pub outlets: Vec<OutletKind>,
     /// Whether a kernel driver may be detached from the interfaces (and gets them back at the end); false.
     pub detach: bool,
 }
@@ -101,6 +103,7 @@ impl DeviceConfig {
             access: Access::default(),
             pipes: Vec::new(),
             serial: None,
+            outlets: vec![OutletKind::Fifo],
             detach: false,
         }
     }

@@ -381,7 +381,7 @@ impl Keeper {
         }
         match function {
             Some(f) => {
-                let serial = self.config.serial.clone().unwrap_or_default();
+                let serial = plan::serial(&self.config);
                 if self.ensure(|keeper| keeper.make_serial(&serial), "serial.rx") {
                     let (interface, setting) = (f.data_interface, f.data_alt);
                     for (outlet, endpoint) in [("serial.rx", f.bulk_in), ("serial.tx", f.bulk_out)] {

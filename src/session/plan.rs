@@ -25,6 +25,12 @@ pub(super) fn serial_function(config: &DeviceConfig, descriptors: &Descriptors) 
     }
 }
 
+/// The settings of the serial function that is bridged.
+pub(super) fn serial(config: &DeviceConfig) -> SerialConfig {
+    let unsaid = || SerialConfig { outlets: config.outlets.clone(), ..SerialConfig::default() };
+    config.serial.clone().unwrap_or_else(unsaid)
+}
+
 /// Endpoints to bridge as they are: the configured ones, or all that do not belong to the serial function.
 pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: Option<&Function>) -> Vec<PipeConfig> {
     if !bridges_everything(config) {
@@ -36,8 +42,12 @@ pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: Op
     for setting in settings {
         for endpoint in setting.endpoints.iter().filter(|e| e.transfer_type != TransferType::Control) {
             if pipes.iter().all(|p| p.endpoint != endpoint.address) {
-                let place = (Some(setting.interface), Some(setting.setting));
-                pipes.push(PipeConfig { interface: place.0, alt: place.1, ..PipeConfig::new(endpoint.address) });
+                pipes.push(PipeConfig {
+                    interface: Some(setting.interface),
+                    alt: Some(setting.setting),
+                    outlets: config.outlets.clone(),
+                    ..PipeConfig::new(endpoint.address)
+                });
             }
         }
     }

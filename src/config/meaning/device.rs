@@ -30,6 +30,7 @@ pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> D
         access: checks.access(&table.owner, &table.group, &table.mode),
         pipes: pipe::pipes(checks, &table.pipe),
         serial: table.serial.as_ref().map(|typed| serial::serial(checks, typed, table.remote.is_some())),
+        outlets: defaults.outlets,
         detach: choice(&table.detach).unwrap_or(defaults.detach),
         matches,
     }
