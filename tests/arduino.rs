@@ -1,10 +1,12 @@
-//! Boards as somebody meets them who develops firmware: when they are reset, and how they boot.
+//! Boards as somebody meets them who develops firmware: when they are reset, how they boot, and where they go then.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "common/board.rs"]
 mod board;
 mod common;
+#[path = "common/vitals.rs"]
+mod vitals;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use board::Board;
 use common::{Bus, Daemon, read_line};
 use firmware_mock::DeviceKind;
+use vitals::Events;
 
 /// A daemon with an uno, of which nobody has anything open yet and which greets nobody any more.
 fn uno(serial: &str) -> (Bus, Daemon) {
@@ -112,4 +115,97 @@ fn a_board_that_boots_is_sent_nothing_before_its_time() {
     board.say("PING 3");
     while read_line(&board.answers) != "PONG 3" {}
     assert!(plugged.elapsed() > Duration::from_millis(700), "{:?}", plugged.elapsed());
+}
+
+/// A leonardo of which the configuration knows the application's ids alone, and not its place. With `eof` an unplug would
+/// end what programs have open.
+fn leonardo() -> Board {
+    let bus = Bus::with(&[DeviceKind::Leonardo]);
+    let config = format!(
+        "[[device]]\nname = \"leonardo\"\nremote = \"usbip://127.0.0.1:{}\"\nmatch = {{ vid = 0x2341, pid = 0x8036 }}\n\
+         unplug = \"eof\"\n[device.serial]\nbaud = 57600\n",
+        bus.port
+    );
+    let daemon = Daemon::run(&config);
+    let (answers, lines) = (daemon.reader("leonardo/serial.rx"), daemon.writer("leonardo/serial.tx"));
+    let board = Board { name: "leonardo", daemon, answers, lines, bus };
+    board.wait_boot();
+    board
+}
+
+#[test]
+fn a_monitor_stays_open_through_touch_bootloader_and_return_of_a_leonardo() {
+    let board = leonardo();
+    let mut events = Events::of(&board.daemon);
+    assert_eq!(board.serial(&["touch"]), "ok");
+    let status = board.daemon.wait_status("leonardo", |s| s["state"] == "attached" && s["id"] == "2341:0036");
+    assert_eq!(status["board"], "Arduino Leonardo (bootloader)");
+    (&board.lines).write_all(b"?").unwrap();
+    assert_eq!(read_line(&board.answers), "BOOT");
+    let status = board.daemon.wait_status("leonardo", |s| s["state"] == "attached" && s["id"] == "2341:8036");
+    assert_eq!(status["board"], "Arduino Leonardo");
+    board.wait_boot();
+    assert_eq!(board.ask("PING 1"), "PONG 1");
+    for event in ["reset", "pause", "detach", "attach", "detach", "resume", "attach"] {
+        events.wait(event, "leonardo");
+    }
+}
+
+#[test]
+fn a_speed_of_1200_left_behind_is_a_touch_once_and_not_at_each_return() {
+    let board = leonardo();
+    assert_eq!(board.serial(&["baud", "1200"]), "ok");
+    board.daemon.wait_status("leonardo", |s| s["id"] == "2341:0036");
+    board.daemon.wait_status("leonardo", |s| s["state"] == "attached" && s["id"] == "2341:8036");
+    board.wait_boot();
+    assert_eq!(board.status("baud"), "57600");
+    assert_eq!(board.daemon.status("leonardo")["sessions"], 3);
+}
+
+#[test]
+fn several_boards_are_reset_touched_and_released_without_disturbing_each_other() {
+    let bus = Bus::with(&[DeviceKind::Uno, DeviceKind::Uno, DeviceKind::Leonardo]);
+    let names: Vec<String> = bus.busids.iter().map(|(name, _)| name.clone()).collect();
+    let config: String = names.iter().map(|name| bus.device(name, "[device.serial]\nreset = \"on-open\"\n")).collect();
+    let daemon = Daemon::run(&config);
+    let lines: Vec<_> = names
+        .iter()
+        .map(|name| (daemon.reader(&format!("{name}/serial.rx")), daemon.writer(&format!("{name}/serial.tx"))))
+        .collect();
+    let ask = |n: usize, line: &str| {
+        let (answers, mut to) = (&lines[n].0, &lines[n].1);
+        writeln!(to, "{line}").unwrap();
+        loop {
+            match read_line(answers) {
+                greeting if greeting == "READY" => {}
+                answer => return answer,
+            }
+        }
+    };
+    for n in 0..lines.len() {
+        assert_eq!(ask(n, "PING 1"), "PONG 1");
+    }
+    assert_eq!(daemon.answer(&["release", &names[0]]), "ok");
+    assert_eq!(daemon.answer(&["serial", &names[2], "touch"]), "ok");
+    assert_eq!(ask(1, "PING 2"), "PONG 2");
+    assert!(ask(1, "STATUS").ends_with(" resets=1"), "its own opening, and nobody else's");
+    daemon.wait_status(&names[2], |s| s["state"] == "attached" && s["id"] == "2341:8036" && s["sessions"] == 3);
+    assert_eq!(daemon.status(&names[0])["state"], "released");
+    assert_eq!(daemon.answer(&["reclaim", &names[0]]), "ok");
+    for n in 0..lines.len() {
+        assert_eq!(ask(n, "PING 3"), "PONG 3");
+    }
+}
+
+#[test]
+fn known_boards_are_named() {
+    let (bus, daemon) = uno("");
+    assert_eq!(daemon.status("uno")["board"], "Arduino Uno");
+    let listed = daemon.ask(&["list", "--remote", &format!("127.0.0.1:{}", bus.port)]).stdout;
+    let listed = String::from_utf8(listed).unwrap();
+    assert_eq!(
+        listed.matches("2341:0043  Arduino Uno").count(),
+        2,
+        "as it is bridged, and as it is exported: {listed}"
+    );
 }

@@ -10,6 +10,7 @@ use super::own_ports;
 use super::status::{ask, headline, print_line};
 use super::{Failure, Outcome, run_dir};
 use crate::selector::Remote;
+use crate::serial::board_name;
 use crate::session::DeviceStatus;
 use crate::usb::usbip::{self, Exported};
 
@@ -28,6 +29,8 @@ struct Listing {
 #[derive(Serialize)]
 struct RemoteDevice {
     id: String,
+    /// What the ids say, of a known board.
+    board: Option<String>,
     selector: String,
     interfaces: Vec<String>,
 }
@@ -72,7 +75,8 @@ fn show(listing: &Listing) -> Outcome {
         print_line(&line)?;
     }
     for d in &listing.remote {
-        print_line(&format!("{}  {}  {}", d.selector.escape_debug(), d.id, d.interfaces.join(" ")))?;
+        let board = d.board.as_ref().map_or_else(String::new, |name| format!("  {name}"));
+        print_line(&format!("{}  {}{board}  {}", d.selector.escape_debug(), d.id, d.interfaces.join(" ")))?;
     }
     let Listing { bridged, local, ports, remote } = listing;
     if bridged.is_empty() && local.is_empty() && ports.is_empty() && remote.is_empty() {
@@ -85,6 +89,7 @@ fn remote_device(exported: &Exported, remote: &Remote) -> RemoteDevice {
     let d = &exported.device;
     let class = |i: &usbip_wire::InterfaceRecord| format!("{:02x}/{:02x}/{:02x}", i.class, i.subclass, i.protocol);
     RemoteDevice {
+        board: board_name(d.vendor_id, d.product_id),
         id: format!("{:04x}:{:04x}", d.vendor_id, d.product_id),
         selector: Remote { busid: Some(d.busid.clone()), ..remote.clone() }.to_string(),
         interfaces: exported.interfaces.iter().map(class).collect(),

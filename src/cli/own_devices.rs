@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use crate::serial::board_name;
 use crate::session::DeviceStatus;
 use crate::usb::descriptors::{AltSetting, Endpoint, TransferType};
 use crate::usb::local::{self, LocalDevice};
@@ -13,6 +14,8 @@ use crate::usb::permission_advice;
 #[derive(Serialize)]
 pub(super) struct Device {
     id: String,
+    /// What the ids say, of a known board.
+    board: Option<String>,
     /// Its place on the bus, which is a selector.
     port: String,
     bus: u8,
@@ -65,6 +68,7 @@ impl Device {
         let may_open = local::is_usable(&node);
         Self {
             id: format!("{:04x}:{:04x}", found.vendor_id, found.product_id),
+            board: board_name(found.vendor_id, found.product_id),
             bus: found.bus,
             address: found.address,
             speed: found.speed.to_string(),
@@ -85,6 +89,7 @@ impl Device {
         let words = [
             Some(self.port.clone()),
             Some(self.id.clone()),
+            self.board.clone(),
             quoted(&self.product),
             quoted(&self.serial),
             Some(format!("{} speed", self.speed)),

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use crate::serial::board_name;
 use crate::serial::port::{self, PortInfo};
 use crate::session::DeviceStatus;
 use crate::usb::local;
@@ -15,6 +16,8 @@ pub(super) struct Port {
     path: String,
     /// `vvvv:pppp` of the USB device behind it, and what else is known of that.
     id: Option<String>,
+    /// What the ids say, of a known board.
+    board: Option<String>,
     manufacturer: Option<String>,
     product: Option<String>,
     serial: Option<String>,
@@ -39,6 +42,7 @@ impl Port {
         let usb = usb.as_ref();
         Self {
             id: usb.map(|usb| format!("{:04x}:{:04x}", usb.vid, usb.pid)),
+            board: usb.and_then(|usb| board_name(usb.vid, usb.pid)),
             manufacturer: usb.and_then(|usb| usb.manufacturer.clone()),
             product: usb.and_then(|usb| usb.product.clone()),
             serial: usb.and_then(|usb| usb.serial.clone()),
@@ -56,6 +60,7 @@ impl Port {
         let words = [
             Some(self.path.clone()),
             self.id.clone(),
+            self.board.clone(),
             quoted(&self.product),
             quoted(&self.serial),
             self.port.as_ref().map(|port| format!("at {port}")),

@@ -57,6 +57,7 @@ pub(super) fn print_line(line: &str) -> Result<(), Failure> {
 pub(super) fn headline(device: &DeviceStatus) -> String {
     let mut words = vec![device.name.clone(), device.state.clone()];
     words.extend(device.id.clone());
+    words.extend(device.board.clone());
     words.extend(device.product.as_ref().map(|p| format!("{p:?}")));
     words.extend(device.serial.as_ref().map(|s| format!("serial {s:?}")));
     words.extend(device.speed.as_ref().map(|s| format!("{s} speed")));

@@ -96,6 +96,10 @@ impl Pipe for GatedPipe {
         self.pipe.poll_complete(cx)
     }
 
+    fn allocate(&self, size: usize) -> Transfer {
+        self.pipe.allocate(size)
+    }
+
     fn in_flight(&self) -> usize {
         self.held.len() + self.pipe.in_flight()
     }

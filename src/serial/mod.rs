@@ -2,6 +2,7 @@
 //!
 //! Opening is silent: nothing here touches a line or the line coding unless it is asked to.
 
+mod boards;
 mod cdc_acm;
 mod gate;
 mod lines;
@@ -9,6 +10,7 @@ mod notification;
 pub mod port;
 mod reset;
 
+pub use boards::{board_name, counterpart, is_bootloader};
 pub use cdc_acm::{Function, LineCoding, find_function};
 pub use gate::{Gate, Hold};
 pub use lines::{Lines, Wanted};

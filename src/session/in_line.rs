@@ -69,7 +69,7 @@ impl InLine {
             self.serve(&attachment).await;
             self.context.counters.set_open(false);
             self.readers.rest();
-            if self.context.eof && attachment.is_gone() && !self.context.is_stopping() {
+            if self.context.eof && self.context.has_gone(&attachment).await && !self.context.is_stopping() {
                 self.deliver_rest().await;
                 self.end_outlet();
             }

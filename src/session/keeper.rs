@@ -16,6 +16,7 @@ use tokio_seqpacket::UnixSeqpacketListener;
 use super::arrivals::Arrivals;
 use super::backoff::Backoff;
 use super::claim::Claim;
+use super::follow::Follow;
 use super::hub::{Hub, Rules};
 use super::in_line::InLine;
 use super::journal::Journal;
@@ -26,12 +27,12 @@ use super::out_line::OutLine;
 use super::port_watch::PortWatch;
 use super::serial::SerialPort;
 use super::shared::{Shared, outlet_name};
-use super::{DeviceStatus, Events, device_json, doors, locate, plan, sockets};
+use super::{DeviceStatus, Events, device_json, doors, plan, sockets};
 use crate::capture::{Capture, Refused};
 use crate::config::{DeviceConfig, Framing, OutletKind, PipeConfig, SerialConfig, Unplug, Writers};
 use crate::outlet::{self, Access, Dir, DirError, InFifo, Listener, OutFifo, SocketKind, Watcher};
 use crate::request::{Answer, control};
-use crate::serial::Function;
+use crate::serial::{Function, board_name};
 use crate::usb::descriptors::{Descriptors, Endpoint};
 use crate::usb::{OpenError, TransferError, UsbDevice};
 
@@ -72,6 +73,8 @@ pub struct Keeper {
     doors: JoinSet<()>,
     /// Watches the kernel's port of the device, while it is open or another program has it.
     port_watch: Option<PortWatch>,
+    /// The board of the last session.
+    follow: Follow,
     /// Names to remove at the end.
     entries: Vec<String>,
 }
@@ -116,6 +119,7 @@ impl Keeper {
             tasks: JoinSet::new(),
             doors: JoinSet::new(),
             port_watch: None,
+            follow: Follow::default(),
             entries: Vec::new(),
         };
         if let Err(error) = keeper.make_known_outlets() {
@@ -146,7 +150,7 @@ impl Keeper {
             let mut arrivals = Arrivals::new(&self.config, &self.surroundings.own);
             let (started, moved) = (Instant::now(), self.shared.transfers());
             let found = tokio::select! {
-                found = locate(&self.config, &self.surroundings.own) => found,
+                found = self.follow.locate(&self.config, &self.surroundings.own) => found,
                 () = self.shared.loan.is_wanted() => continue,
                 () = stopped(&mut self.stop) => break,
             };
@@ -210,9 +214,10 @@ impl Keeper {
 
     /// From attach to detach.
     async fn session(&mut self, found: Found) -> Result<(), OpenError> {
-        let Found { device, backend, place, taken: _taken } = found;
+        let Found { device, backend, place, port, taken: _taken } = found;
         let device = self.shared.tap.wrap(device);
         let descriptors = device.descriptors().clone();
+        self.follow = Follow::of(&descriptors, port.as_deref());
         let function = plan::serial_function(&self.config, &descriptors);
         let bridged = self.prepare(&descriptors, function.as_ref());
         let mut stop = self.stop.clone();
@@ -261,16 +266,14 @@ impl Keeper {
         let attach = Attach { device: device.clone(), phases, in_use };
         self.attach(bridged, &attach);
         self.write_json();
-        let d = &descriptors;
-        let product = d.product.as_deref().unwrap_or("no product string");
-        self.shared.tell("attach", format!("{:04x}:{:04x} {product:?}, {} speed", d.vendor_id, d.product_id, d.speed));
+        self.shared.tell("attach", in_words(&descriptors));
 
         let mut port_watch = self.port_watch.take();
         let mut held = None;
         let refused = refused.into_keys().collect();
         let ended = tokio::select! {
             () = self.catch_up(&claim, refused, missing, late_function, &attach) => None,
-            reason = device.gone() => Some((Phase::Gone, reason)),
+            reason = device.gone() => Some((self.shared.how_it_went(), reason)),
             () = self.shared.loan.is_wanted() => Some((Phase::Released, "released".to_owned())),
             others = opened(&mut port_watch) => {
                 let text = format!("{place} is in use by {others}");
@@ -613,6 +616,13 @@ impl Handle {
         self.stop.send_replace(true);
         let _ = self.task.await;
     }
+}
+
+/// What a device says of itself, and what is known of it.
+fn in_words(d: &Descriptors) -> String {
+    let product = d.product.as_deref().unwrap_or("no product string");
+    let board = board_name(d.vendor_id, d.product_id).map_or_else(String::new, |name| format!(", {name}"));
+    format!("{:04x}:{:04x} {product:?}, {} speed{board}", d.vendor_id, d.product_id, d.speed)
 }
 
 /// Resolves when another program has opened the port that is watched.

@@ -73,11 +73,6 @@ impl Attachment {
         let (Endpoint { address, .. }, d) = (self.endpoint, self.device.descriptors());
         format!("endpoint {address:#04x} of {:04x}:{:04x}", d.vendor_id, d.product_id)
     }
-
-    /// Whether outlets of `unplug = "eof"` end now.
-    pub(super) fn is_gone(&self) -> bool {
-        *self.phase.borrow() != Phase::Released
-    }
 }
 
 /// What a line knows besides its outlet.
@@ -142,6 +137,13 @@ impl Context {
                 () = over => {}
             }
         }
+    }
+
+    /// Waits for the end of the session, of which a line may know before the keeper says what it means. True when outlets
+    /// of `unplug = "eof"` end now.
+    pub(super) async fn has_gone(&self, attachment: &Attachment) -> bool {
+        self.stop_or_over(attachment).await;
+        *attachment.phase.borrow() == Phase::Gone
     }
 
     pub(super) fn is_stopping(&self) -> bool {

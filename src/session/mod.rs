@@ -17,6 +17,7 @@ mod control;
 mod device_json;
 mod doors;
 mod events;
+mod follow;
 mod hub;
 mod in_line;
 mod journal;

@@ -55,7 +55,7 @@ impl OutLine {
             self.begin_outlet().await;
             self.serve(&attachment).await;
             self.context.counters.set_open(false);
-            if self.context.eof && attachment.is_gone() && !self.context.is_stopping() {
+            if self.context.eof && self.context.has_gone(&attachment).await && !self.context.is_stopping() {
                 self.lose("the device went before it took");
                 self.end_outlet();
             }

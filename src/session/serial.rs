@@ -7,7 +7,8 @@
 //!   attach ─────┘        └─ shuts the gate before the OUT endpoint while the board is in reset or boots
 //! ```
 
-use std::future::pending;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::Events;
 use super::control::{disconnected, done, error_name};
+use super::line::NEWS_DELAY;
 use super::lock::lock;
 use super::openings::Openings;
 use crate::config::SerialConfig;
@@ -27,6 +29,8 @@ use crate::usb::{Transfer, TransferError, UsbDevice, complete};
 pub(super) struct SerialPort {
     device_name: String,
     profile: String,
+    /// As configured.
+    baud: Option<u32>,
     boot_wait: Duration,
     events: Events,
     state: tokio::sync::Mutex<State>,
@@ -37,6 +41,8 @@ pub(super) struct SerialPort {
     pub(super) openings: Arc<Openings>,
     /// What holds OUT transfers back.
     pub(super) gate: Arc<Gate>,
+    /// Whether this session's board was asked to start its bootloader.
+    touched: AtomicBool,
     /// Holds the gate while the board boots.
     boot: Mutex<Option<Task>>,
 }
@@ -66,6 +72,7 @@ impl SerialPort {
         let port = Self {
             device_name: name.to_owned(),
             profile: config.profile.clone(),
+            baud: config.baud,
             boot_wait: config.boot_wait,
             events,
             state: tokio::sync::Mutex::new(State { wanted, attached: None, listener: None }),
@@ -73,6 +80,7 @@ impl SerialPort {
             reported: Arc::default(),
             openings: Arc::new(openings),
             gate,
+            touched: AtomicBool::default(),
             boot: Mutex::default(),
         };
         (port, due)
@@ -104,6 +112,7 @@ impl SerialPort {
     /// The device is there: asks of it what was asked for before, and listens to what it reports.
     pub(super) async fn attach(&self, device: Arc<dyn UsbDevice>, function: Function) {
         let mut state = self.state.lock().await;
+        self.touched.store(false, Ordering::Relaxed);
         let lines = Lines::new(function, state.wanted);
         if let Err(e) = lines.apply(&*device).await {
             self.tell("error", format!("setting up the serial line failed: {e}"));
@@ -119,20 +128,32 @@ impl SerialPort {
         let mut state = self.state.lock().await;
         state.attached = None;
         state.listener = None;
+        if state.wanted.baud == Some(TOUCH_BAUD) {
+            // Asked again of a board that has come back, it would be the next touch.
+            state.wanted.baud = self.baud;
+        }
         *lock(&self.boot) = None;
         self.openings.session_over();
         *lock(&self.reported) = None;
     }
 
+    /// Whether the board was asked to start its bootloader, by a touch or by a program that did as much.
+    pub(super) fn was_touched(&self) -> bool {
+        self.touched.load(Ordering::Relaxed)
+    }
+
     /// Carries out one request. Release and reclaim are about more than the line: see [`super::release`].
     pub(super) async fn execute(&self, request: &SerialRequest) -> Answer {
-        let over = async {
-            match request {
-                // That the device goes is what a touch waits for.
-                SerialRequest::Touch => pending().await,
-                _ => self.over.notified().await,
+        let mut over = pin!(self.over.notified());
+        over.as_mut().enable();
+        if *request == SerialRequest::Touch {
+            // That the device goes is what a touch waits for; whoever asks next is to find it gone.
+            let answer = self.execute_on_device(request).await;
+            if self.was_touched() {
+                let _ = tokio::time::timeout(NEWS_DELAY, over).await;
             }
-        };
+            return answer;
+        }
         tokio::select! {
             answer = self.execute_on_device(request) => answer,
             () = over => disconnected(&self.device_name),
@@ -155,6 +176,9 @@ impl SerialPort {
             SerialRequest::Release | SerialRequest::Reclaim => Answer::Ok(String::new()),
         };
         state.wanted = lines.wanted();
+        if let SerialRequest::Baud(baud) = request {
+            self.touched.store(*baud == TOUCH_BAUD, Ordering::Relaxed);
+        }
         if let Some((_, kept)) = &mut state.attached {
             *kept = lines;
         }
@@ -205,8 +229,10 @@ impl SerialPort {
         if let Err(e) = result.await {
             return done(Err(e));
         }
+        self.touched.store(true, Ordering::Relaxed);
         self.tell("reset", "the board was touched (1200 baud)");
         if tokio::time::timeout(TOUCH_PATIENCE, device.gone()).await.is_err() {
+            self.touched.store(false, Ordering::Relaxed);
             return done(function.set_line_coding(device, before).await);
         }
         Answer::Ok(String::new())

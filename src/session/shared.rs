@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::control::{disconnected, error_name, execute, transfer};
 use super::hub::{Hub, Via};
-use super::line::Context;
+use super::line::{Context, Phase};
 use super::loan::Loan;
 use super::lock::lock;
 use super::problem::Problem;
@@ -20,7 +20,7 @@ use crate::capture::{self, Capture, Refused, Tap};
 use crate::name;
 use crate::outlet::Peer;
 use crate::request::{Answer, ControlRequest, ErrorName, RequestError, SerialRequest};
-use crate::serial::Function;
+use crate::serial::{Function, board_name, is_bootloader};
 use crate::usb::descriptors::{Descriptors, Endpoint};
 use crate::usb::{TransferError, UsbDevice};
 
@@ -47,6 +47,8 @@ struct State {
     reason: Option<String>,
     /// Whether another program has the port.
     held: bool,
+    /// Whether the board has left to come back with other ids.
+    switching: bool,
     sessions: u64,
     pipes: Vec<PipeEntry>,
     serial: Option<Arc<SerialPort>>,
@@ -168,7 +170,12 @@ impl Shared {
         state.reason = None;
         state.held = false;
         state.sessions += 1;
+        let is_back = state.switching && !state.is_bootloader();
+        state.switching &= !is_back;
         drop(state);
+        if is_back {
+            self.tell("resume", "the board is back from its bootloader");
+        }
         self.attached.send_replace(true);
     }
 
@@ -194,6 +201,19 @@ impl Shared {
         let mut state = lock(&self.state);
         state.device = None;
         state.reason.replace(reason) != state.reason
+    }
+
+    /// The device has gone: for good, as far as anybody knows, or into its bootloader or back, which ends no outlet.
+    pub(super) fn how_it_went(&self) -> Phase {
+        let was_touched = self.serial().is_some_and(|serial| serial.was_touched());
+        let mut state = lock(&self.state);
+        let switches = was_touched || state.is_bootloader();
+        let is_news = switches && !std::mem::replace(&mut state.switching, switches);
+        drop(state);
+        if is_news {
+            self.tell("pause", "the board starts its bootloader: programs that have outlets open wait");
+        }
+        if switches { Phase::Released } else { Phase::Gone }
     }
 
     /// Another program has the port, if `held`. True when that is news.
@@ -287,6 +307,7 @@ impl Shared {
             state: phase.to_owned(),
             reason: borrower.map(|name| format!("released to {name}")).or_else(|| state.reason.clone()),
             id: d.map(|d| format!("{:04x}:{:04x}", d.vendor_id, d.product_id)),
+            board: d.and_then(|d| board_name(d.vendor_id, d.product_id)),
             product: d.and_then(|d| d.product.clone()),
             serial: d.and_then(|d| d.serial_number.clone()),
             speed: d.map(|d| d.speed.to_string()),
@@ -295,6 +316,12 @@ impl Shared {
             sessions: state.sessions,
             pipes: state.pipes.iter().map(PipeEntry::status).collect(),
         }
+    }
+}
+
+impl State {
+    fn is_bootloader(&self) -> bool {
+        self.descriptors.as_ref().is_some_and(|d| is_bootloader(d.vendor_id, d.product_id))
     }
 }
 

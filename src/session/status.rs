@@ -17,6 +17,9 @@ pub struct DeviceStatus {
     /// `vvvv:pppp` of the device last seen.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub id: Option<String>,
+    /// What the ids say, of a known board.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub board: Option<String>,
     /// iProduct.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub product: Option<String>,

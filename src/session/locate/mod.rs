@@ -33,6 +33,8 @@ pub struct Found {
     pub backend: &'static str,
     /// Where it is, in the backend's terms.
     pub place: String,
+    /// Where it is plugged in, if that is known: `1-1.4`.
+    pub port: Option<String>,
     /// While it lives, no other keeper finds the device.
     pub taken: Option<taken::Mark>,
 }

@@ -14,7 +14,7 @@ pub(super) async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, Op
     let taken = own.taken.take(&device.place);
     let place = device.place.clone();
     let (device, backend) = open(device, config.backend, own).await?;
-    Ok(Found { device, backend, place, taken })
+    Ok(Found { device, backend, port: Some(place.clone()), place, taken })
 }
 
 async fn open(

@@ -19,7 +19,8 @@ pub(super) async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, Op
     let flush = config.serial.as_ref().map_or(SerialConfig::default().flush, |serial| serial.flush);
     let lock = config.serial.as_ref().is_none_or(|serial| serial.lock);
     let device = port::open(&info, lock).await?.flush_for(flush);
-    Ok(Found { device: Arc::new(device), backend: "serial", place, taken })
+    let port = info.usb.and_then(|usb| usb.place);
+    Ok(Found { device: Arc::new(device), backend: "serial", place, port, taken })
 }
 
 /// The ports that may be meant. One that is named by its path need not be in any list.

@@ -19,8 +19,8 @@ pub(super) async fn locate(config: &DeviceConfig, remote: &Remote) -> Result<Fou
     if !config.matches.fits(d.vendor_id, d.product_id, d.serial_number.as_deref(), d.product.as_deref()) {
         return Err(wrong_device(d));
     }
-    let place = Remote { busid: Some(busid), ..remote.clone() }.to_string();
-    Ok(Found { device: Arc::new(device), backend: "usbip", place, taken: None })
+    let place = Remote { busid: Some(busid.clone()), ..remote.clone() }.to_string();
+    Ok(Found { device: Arc::new(device), backend: "usbip", place, port: Some(busid), taken: None })
 }
 
 /// The bus id of the one exported device that fits, as far as a device list can tell.
