@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, SystemTime};
 
-use common::{Bus, Daemon, kill, usbpipe, wait_child, wait_for};
+use common::{Bus, Daemon, kill, read_line, usbpipe, wait_child, wait_for};
 use firmware_mock::DeviceKind::{Echo, Zero};
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
@@ -111,6 +111,21 @@ fn a_log_goes_on_over_unplug_and_replug_and_says_so() {
 }
 
 #[test]
+fn a_log_takes_no_byte_from_a_program_that_reads_the_line_too() {
+    let bus = Bus::with(&[Echo]);
+    let daemon = Daemon::run(&bus.device("echo", ""));
+    let mut log = Log::of(&daemon, &[]);
+    let line = daemon.reader("echo/serial.rx");
+    daemon.wait_pipe("echo", "serial.rx", |pipe| pipe["clients"].as_array().unwrap().len() == 2);
+    for n in 0..200 {
+        log.say(format!("line {n}\n"));
+        assert_eq!(read_line(&line), format!("line {n}"));
+    }
+    let expected: Vec<String> = (0..200).map(|n| format!("line {n}")).collect();
+    assert_eq!(log.wait("line 199"), expected);
+}
+
+#[test]
 fn a_log_waits_for_the_next_daemon() {
     let bus = Bus::with(&[Echo]);
     let temp = TempDir::new().unwrap();
@@ -173,7 +188,9 @@ fn who_misspells_a_name_hears_of_it_and_finds_no_empty_file() {
     let bus = Bus::with(&[Echo, Zero]);
     let daemon = Daemon::run(&(bus.device("echo", "") + &bus.device("zero", "")));
     let temp = TempDir::new().unwrap();
-    for (name, words) in [("eco", "no device \"eco\"; it has echo, zero"), ("zero", "zero has no serial line")] {
+    for (name, words) in
+        [("eco", "no device \"eco\"; it has echo, zero"), ("zero", "zero has no outlet \"serial.rx\"; it has ep_81")]
+    {
         let mut command = usbpipe();
         let output = command.arg("--dir").arg(&daemon.dir).args(["log", name]).current_dir(&temp).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

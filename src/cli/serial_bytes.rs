@@ -1,5 +1,5 @@
 //! What a daemon's serial line receives, for commands that look on: its bytes and its events, over every unplug and over
-//! the daemon's end. It sends nothing.
+//! the daemon's end. It sends nothing, and takes no byte from other readers.
 
 use std::future::pending;
 use std::io;
@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::unix::pipe;
 use tokio::time::sleep;
 
-use super::{Failure, status};
+use super::Failure;
 use crate::daemon::{Client, Request};
-use crate::session::{DeviceStatus, Event, TextLine, TextReader};
+use crate::session::{Event, TextLine, TextReader};
 
 /// The line of one device.
 pub(super) struct SerialBytes {
@@ -133,23 +132,12 @@ async fn read(source: &mut Option<Source>, buffer: &mut Vec<u8>) -> io::Result<u
     }
 }
 
-/// A reader of the line.
+/// A reader of the line, with a copy of its own of all that comes.
 async fn look_on(dir: &Path, device: &str) -> Result<Source, Failure> {
-    let devices = status::ask(dir).await?;
-    let Some(found) = devices.iter().find(|d| d.name == device) else {
-        let names: Vec<&str> = devices.iter().map(|d| d.name.as_str()).collect();
-        return Err(Failure::run_time(format!("this daemon has no device {device:?}; it has {}", names.join(", "))));
-    };
-    let Some(pipe) = found.pipes.iter().find(|pipe| pipe.outlet == SERIAL) else { return Err(no_line(found)) };
-    let opened = pipe::OpenOptions::new().open_receiver(&pipe.path);
-    Ok(Box::new(opened.map_err(|e| Failure::run_time(format!("{} cannot be opened: {e}", pipe.path)))?))
-}
-
-fn no_line(device: &DeviceStatus) -> Failure {
-    Failure::run_time(match device.state.as_str() {
-        "attached" => format!("{} has no serial line", device.name),
-        _ => format!("{} was not there yet, so that it is not known whether it has a serial line", device.name),
-    })
+    let mut client = Client::connect(dir).await.map_err(Failure::run_time)?;
+    let request = Request::Open { device: device.to_owned(), outlet: SERIAL.to_owned() };
+    client.ask(&request).await.map_err(Failure::run_time)?;
+    Ok(Box::new(client.into_stream()))
 }
 
 const SERIAL: &str = "serial.rx";

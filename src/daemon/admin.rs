@@ -1,6 +1,7 @@
 //! The daemon's side of `admin.sock`.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -10,6 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::protocol::{MAX_REQUEST, Reply, Request};
 use super::{Devices, capture};
+use crate::outlet::Peer;
 use crate::session::{Events, Lease, TextLine, TextReader};
 
 /// Serves clients until it is aborted.
@@ -34,6 +36,7 @@ async fn client(stream: UnixStream, devices: Devices, events: Events) {
     while let Some(line) = lines.next().await {
         let reply = match parse(line) {
             Ok(Request::Events) => return tell_events(lines, out, events).await,
+            Ok(Request::Open { device, outlet }) => return open(lines.into_inner(), out, &devices, &device, &outlet),
             Ok(Request::Capture { device, limit }) => match capture::begin(&devices, &device, limit) {
                 Ok(capture) => return capture::send(capture, lines, out).await,
                 Err(problem) => Reply::Error(problem),
@@ -71,7 +74,7 @@ async fn carry_out(request: Request, devices: &Devices, leases: &mut Leases) -> 
             Some(_lease) => return Reply::Answer("ok".to_owned()),
             None => devices.with(&device, |d| d.reclaim()),
         },
-        Request::Events | Request::Capture { .. } => {
+        Request::Events | Request::Capture { .. } | Request::Open { .. } => {
             return Reply::Error("this was asked for in a place where it cannot be".into());
         }
         Request::Control { device, request } => match devices.with(&device, |d| d.control(request)) {
@@ -126,6 +129,22 @@ async fn tell_events(mut lines: TextReader<OwnedReadHalf>, mut out: OwnedWriteHa
             }
             line = lines.next() => if line.is_none() { return },
         }
+    }
+}
+
+/// Gives the connection to an outlet. Nothing is waited for in between, so that the reply goes before the first byte.
+fn open(source: OwnedReadHalf, out: OwnedWriteHalf, devices: &Devices, device: &str, outlet: &str) {
+    let Ok(stream) = source.reunite(out) else { return };
+    let Ok(mut stream) = stream.into_std() else { return };
+    let peer = Peer::of(&stream);
+    let adopted = match stream.try_clone() {
+        Ok(copy) => devices.with(device, |d| d.adopt(outlet, copy.into(), peer)).flatten(),
+        Err(e) => Err(format!("the connection cannot be used as an outlet: {e}")),
+    };
+    let reply = adopted.map_or_else(Reply::Error, |()| Reply::Ok(Vec::new()));
+    if let Ok(text) = serde_json::to_string(&reply) {
+        // A client that has gone needs no reply.
+        let _ = stream.write_all(format!("{text}\n").as_bytes());
     }
 }
 

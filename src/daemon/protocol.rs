@@ -3,7 +3,8 @@
 //! `{"cmd":"status"}` is answered by `{"ok":[…]}`, anything that fails by `{"error":"…"}`; after `{"cmd":"events"}`
 //! events follow, one a line, until the client leaves. What `{"cmd":"release","device":"uno","borrower":"avrdude"}` lends is
 //! taken back when the client leaves. After `{"cmd":"capture",…}` what follows is pcapng, until the client ends its side of
-//! the connection.
+//! the connection. `{"cmd":"open","device":"uno","outlet":"serial.rx"}` makes the connection what one to that outlet's socket
+//! would be.
 
 use std::path::PathBuf;
 
@@ -48,6 +49,13 @@ pub enum Request {
         device: String,
         /// The request as text.
         request: String,
+    },
+    /// To be a program at an outlet from now on, whether or not it has a socket.
+    Open {
+        /// The device's name.
+        device: String,
+        /// The outlet's name: `ep_81`, `serial.rx`, or `serial` for both directions.
+        outlet: String,
     },
     /// What crosses between a device's pipes and the device, as pcapng.
     Capture {

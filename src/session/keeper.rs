@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::arrivals::Arrivals;
 use super::backoff::Backoff;
 use super::claim::Claim;
 use super::follow::Follow;
-use super::hub::{Hub, Rules};
+use super::hub::{Hub, Rules, Via};
 use super::in_line::InLine;
 use super::journal::Journal;
 use super::late::Late;
@@ -30,7 +31,7 @@ use super::shared::{Shared, outlet_name};
 use super::{DeviceStatus, Events, device_json, doors, plan, sockets};
 use crate::capture::{Capture, Refused};
 use crate::config::{DeviceConfig, Framing, OutletKind, PipeConfig, SerialConfig, Unplug, Writers};
-use crate::outlet::{self, Access, Dir, DirError, InFifo, Listener, OutFifo, SocketKind, Watcher};
+use crate::outlet::{self, Access, Dir, DirError, InFifo, Listener, OutFifo, Peer, SocketKind, Watcher};
 use crate::request::{Answer, control};
 use crate::serial::{Function, board_name};
 use crate::usb::descriptors::{Descriptors, Endpoint};
@@ -601,6 +602,14 @@ impl Handle {
     pub fn serial(&self, line: String) -> impl Future<Output = Answer> + Send + use<> {
         let shared = self.shared.clone();
         async move { shared.answer_serial(&line).await }
+    }
+
+    /// Makes the program at the other end of a descriptor one of this outlet, see `Shared::adopt`.
+    ///
+    /// # Errors
+    /// Why it cannot be let in, in words for its user.
+    pub fn adopt(&self, outlet: &str, fd: OwnedFd, peer: Peer) -> Result<(), String> {
+        self.shared.adopt(outlet, fd, Via::Descriptor, peer)
     }
 
     /// Begins a capture of all that crosses, with records of at most `limit` bytes.

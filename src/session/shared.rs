@@ -120,7 +120,7 @@ impl Shared {
     /// # Errors
     /// Why the program cannot be let in, in words for its user.
     pub(super) fn adopt(&self, line: &str, fd: OwnedFd, via: Via, peer: Peer) -> Result<(), String> {
-        let find = |line: &str| self.hub(line).ok_or_else(|| format!("{} has no outlet {line:?}", self.name));
+        let find = |line: &str| self.hub(line).ok_or_else(|| self.no_outlet(line));
         if line != "serial" {
             return find(line)?.adopt(fd, via, peer);
         }
@@ -128,6 +128,13 @@ impl Shared {
         let copy = fd.try_clone().map_err(|e| format!("its descriptor cannot be used as an outlet: {e}"))?;
         into.adopt(copy, via, peer.clone())?;
         out.adopt(fd, via, peer)
+    }
+
+    fn no_outlet(&self, wanted: &str) -> String {
+        let state = lock(&self.state);
+        let there: Vec<&str> = state.pipes.iter().map(|pipe| pipe.outlet.as_str()).collect();
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        format!("{} has no outlet {wanted:?}; it has {there}", self.name)
     }
 
     /// The line of this outlet is bridged to this endpoint now.

@@ -29,6 +29,11 @@ impl<R: AsyncRead + Unpin> TextReader<R> {
         Self { source, buffer: Vec::new(), limit, skipping: false, searched: 0 }
     }
 
+    /// What it reads from. Bytes that were read already and are no line yet are lost.
+    pub fn into_inner(self) -> R {
+        self.source
+    }
+
     /// The next line; `None` at the end, or when reading fails. Cancel safe.
     pub async fn next(&mut self) -> Option<Line> {
         loop {
