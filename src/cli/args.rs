@@ -83,6 +83,8 @@ pub(super) enum Command {
     /// Record what crosses between a device's pipes and the device, for Wireshark
     #[command(after_help = CAPTURE_HELP)]
     Capture(CaptureArgs),
+    /// Show every pipe live: rates, programs, losses, errors
+    Top,
     /// Write what a serial line says to a file, each line with its time
     #[command(after_help = LOG_HELP)]
     Log(LogArgs),
@@ -244,7 +246,7 @@ const LOG_HELP: &str = "\
 Times are UTC, of the first byte of each line. A line that is longer than 4096 bytes, or whose end does not come within a
 second, ends with \\ and goes on in the next one; a \\ of the device is written as \\\\, and bytes that are no text as \\x1b.
 Lines between -- and -- are no words of the device: they tell of unplug, replug, reset and loss. Ctrl-C ends it, SIGHUP opens
-the file anew. It is a reader of serial.rx like any other.";
+the file anew. Programs that read the line too lose nothing by it.";
 
 const UDEV_HELP: &str = "\
 Without a selector: rules for the devices of the configuration; without one, the rules for well-known boards.

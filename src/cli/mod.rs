@@ -2,6 +2,7 @@
 //!
 //! Each command is a file of its own. Data goes to stdout, everything else to stderr.
 
+mod amounts;
 mod appearing;
 mod args;
 mod ask;
@@ -17,8 +18,10 @@ mod own_devices;
 mod own_ports;
 mod release;
 mod run;
+mod screen;
 mod serial_bytes;
 mod status;
+mod top;
 mod udev;
 
 use std::fmt::Display;
@@ -85,6 +88,7 @@ fn dispatch(args: Args) -> Outcome {
         Command::Status { json } => with_runtime(status::status(dir, json)),
         Command::Capture(args) => with_runtime(capture::capture(dir, args)),
         Command::Log(args) => with_runtime(log::log(dir, args)),
+        Command::Top => with_runtime(top::top(dir)),
         Command::Events => with_runtime(status::events(dir)),
         Command::Demo => with_runtime(demo::demo(dir)),
         Command::Config(ConfigCommand::Check) => check::check(config),
