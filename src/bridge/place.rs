@@ -191,10 +191,13 @@ impl Place {
         if self.own.is_empty() {
             self.own_at = self.at;
         }
-        while let Some(transfer) = ring.pop() {
-            self.own.push_back(transfer);
-        }
+        let passed = self.at.saturating_sub(ring.first());
+        let waiting = std::iter::from_fn(|| ring.pop()).skip(usize::try_from(passed).unwrap_or(usize::MAX));
+        self.own.extend(waiting);
         self.at = ring.end();
+        if !self.frame.is_split() {
+            self.frame.finish();
+        }
         let begun = usize::from(self.frame.is_split());
         let mut discarded = 0;
         while self.own.len() > limit.max(begun) {

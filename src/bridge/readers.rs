@@ -211,7 +211,7 @@ impl<F: StandingSink> Readers<F> {
             return;
         }
         if self.fifo.is_some() {
-            self.fifo_place.at = ring.first();
+            self.fifo_place.at = self.fifo_place.at.max(ring.first());
             self.kept = true;
         } else {
             self.counters.add_discarded(ring.clear());
@@ -418,3 +418,6 @@ impl<F: StandingSink> Readers<F> {
         !self.are_done(ring)
     }
 }
+
+#[cfg(test)]
+mod tests;
