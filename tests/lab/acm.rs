@@ -1,6 +1,8 @@
 //! Serial lines on the real kernel: its own ACM gadget, a simulated Arduino and QEMU's FTDI chip, by the kernel's driver
 //! and by the daemon's own.
 
+mod release;
+
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
