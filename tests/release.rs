@@ -16,7 +16,7 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use board::Board;
 use cable::Cable;
-use common::{Daemon, kill, read_line, usbpipe, wait_child};
+use common::{Bus, Daemon, kill, read_line, usbpipe, wait_child};
 use firmware_mock::DeviceKind;
 use nix::sys::signal::Signal;
 use vitals::Events;
@@ -156,14 +156,58 @@ fn a_command_that_cannot_run_says_so_and_changes_nothing() {
 }
 
 #[test]
-fn a_board_behind_a_server_can_be_released_and_has_no_port_here() {
+fn a_board_behind_a_server_can_be_released() {
     let board = Board::with(DeviceKind::Uno, "uno", "");
     let released = board.daemon.ask(&["release", "uno", "--", "sh", "-c", "exit 3"]);
     assert_eq!(released.status.code(), Some(3));
     assert_eq!(board.ask("PING 1"), "PONG 1");
-    let refused = board.daemon.ask(&["release", "uno", "--", "cat", "{port}"]);
+}
+
+/// `usbpipe release NAME -- sh -c SCRIPT sh {port}`: what it said, after its end with status 0.
+fn upload(board: &Board, script: &str) -> Vec<String> {
+    let mut release = usbpipe();
+    release
+        .arg("--dir")
+        .arg(&board.daemon.dir)
+        .args(["release", board.name, "--", "sh", "-ec", script, "sh", "{port}"]);
+    let mut child = release.stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(wait_child(&mut child).code(), Some(0));
+    BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).collect()
+}
+
+#[test]
+fn an_uploader_gets_a_port_of_a_board_behind_a_server_and_its_reset_while_a_monitor_waits() {
+    let board = Board::with(DeviceKind::Uno, "uno", "");
+    let script = "exec 3<>$1; stty -F $1 57600; read -r greeting <&3; echo PING up >&3; read -r answer <&3; \
+                  echo STATUS >&3; read -r status <&3; printf '%s\\n' \"$greeting\" \"$answer\" \"$status\"";
+    for resets in 1..=2 {
+        let said = upload(&board, script);
+        assert_eq!(said[..2], ["READY", "PONG up"]);
+        assert_eq!(said[2], format!("STATUS led=off baud=57600 dtr=1 resets={resets}"));
+        assert_eq!(board.ask("PING 1"), "PONG 1", "the monitor saw nothing of it");
+        assert_eq!(board.status("dtr"), "0");
+    }
+    assert!(!board.daemon.path("uno/serial.lent").exists());
+}
+
+#[test]
+fn a_touch_through_a_lent_port_leads_to_the_bootloader_behind_the_same_name() {
+    let board = Board::with(DeviceKind::Leonardo, "leonardo", "");
+    // Uploaders wait like this: a board whose port is opened again at once takes the touch back.
+    let script = "stty -F $1 1200; sleep 0.5; exec 3<>$1; printf ? >&3; read -r answer <&3; echo \"$answer\"";
+    assert_eq!(upload(&board, script), ["BOOT"]);
+    board.daemon.wait_status("leonardo", |s| s["state"] == "attached" && s["id"] == "2341:8036");
+    board.wait_boot();
+    assert_eq!(board.ask("PING 1"), "PONG 1");
+}
+
+#[test]
+fn a_device_without_a_serial_function_has_no_port() {
+    let bus = Bus::with(&[DeviceKind::Regs]);
+    let daemon = Daemon::run(&bus.device("regs", ""));
+    let refused = daemon.ask(&["release", "regs", "--", "cat", "{port}"]);
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(told.contains("this machine has no port for it"), "{told}");
-    assert_eq!(board.ask("PING 2"), "PONG 2");
+    assert!(told.contains("regs has no serial function"), "{told}");
+    daemon.wait_status("regs", |s| s["state"] == "attached");
 }

@@ -9,6 +9,7 @@
 //! retries; what it could not deliver stays in it for the next run. Waiting for readers and devices is the session's.
 
 mod account;
+pub mod alone;
 mod bulk_in;
 mod bulk_out;
 mod counters;

@@ -91,13 +91,13 @@ async fn carry_out(request: Request, devices: &Devices, leases: &mut Leases) -> 
 
 /// Lends a device until the client leaves. Without the port that it needs, it has no use for the device.
 async fn lend(device: String, borrower: String, port: bool, devices: &Devices, leases: &mut Leases) -> Reply {
-    let work = devices.with(&device, |d| (d.lend(borrower, port), d.kernel_port()));
-    let (lease, kernel_port) = match work {
-        Ok((lease, kernel_port)) => (lease.await, kernel_port),
+    let work = devices.with(&device, |d| (d.lend(borrower, port), d.lent_port()));
+    let (lease, lent_port) = match work {
+        Ok((lease, lent_port)) => (lease.await, lent_port),
         Err(e) => return Reply::Error(e),
     };
     let found = match (&lease, port) {
-        (Ok(_), true) => kernel_port.await.map(Some),
+        (Ok(_), true) => lent_port.await.map(Some),
         _ => Ok(None),
     };
     match lease.and_then(|lease| found.map(|port| (lease, port))) {

@@ -185,7 +185,7 @@ impl Dir {
             let is_outlet = name.starts_with("ep_") || name.starts_with("serial.");
             let is_ours = match self.kind(&name) {
                 Some(SFlag::S_IFIFO | SFlag::S_IFSOCK) => is_outlet,
-                Some(SFlag::S_IFLNK) => name == "serial.tty" || name == ".serial.tty.new",
+                Some(SFlag::S_IFLNK) => LINKS.contains(&name.as_str()),
                 Some(SFlag::S_IFREG) => name == "device.json" || name == ".device.json.new",
                 _ => false,
             };
@@ -334,6 +334,8 @@ impl std::error::Error for DirError {
 }
 
 /// Bytes of `sun_path`, with the NUL at its end.
+/// Links to terminals, and what they are called until they stand.
+const LINKS: [&str; 4] = ["serial.tty", ".serial.tty.new", "serial.lent", ".serial.lent.new"];
 const LONGEST_ADDRESS: usize = 108;
 const DIR_MODE: Mode = Mode::S_IRWXU.union(Mode::S_IRGRP).union(Mode::S_IXGRP);
 const DIR_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);

@@ -37,6 +37,22 @@ pub fn profile(name: &str, dtr_was_on: bool) -> Option<Vec<Step>> {
     }
 }
 
+/// What the kernel's port does to a board when an uploader opens it, and for `esp` what the uploader does then: the board
+/// is in its bootloader afterwards. DTR stays on, except for `esp`.
+pub fn upload(name: &str) -> Vec<Step> {
+    let lines = |dtr, rts| Step::Lines { dtr, rts };
+    match name {
+        "esp" => vec![
+            lines(false, true),
+            Step::Wait(Duration::from_millis(100)),
+            lines(true, false),
+            Step::Wait(Duration::from_millis(50)),
+            lines(false, false),
+        ],
+        other => profile(other, true).unwrap_or_default(),
+    }
+}
+
 /// The speed that asks a board with native USB for its bootloader once DTR is off.
 pub const TOUCH_BAUD: u32 = 1200;
 

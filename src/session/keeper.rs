@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use super::hub::{Hub, Rules, Via};
 use super::in_line::InLine;
 use super::journal::Journal;
 use super::late::Late;
+use super::lent::{self, LENT_PORT, LentPort};
 use super::line::{Attachment, Context, NEWS_DELAY, Phase, Stop, stopped};
 use super::locate::{Found, Own};
 use super::out_line::OutLine;
@@ -147,7 +149,7 @@ impl Keeper {
     async fn run(mut self) {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         while !*self.stop.borrow() {
-            self.wait_for_reclaim().await;
+            self.wait_for_return().await;
             let mut arrivals = Arrivals::new(&self.config, &self.surroundings.own);
             let (started, moved) = (Instant::now(), self.shared.transfers());
             let found = tokio::select! {
@@ -206,11 +208,75 @@ impl Keeper {
         }
     }
 
-    async fn wait_for_reclaim(&mut self) {
-        tokio::select! {
-            () = self.shared.loan.is_returned() => {}
-            () = stopped(&mut self.stop) => {}
+    /// While the device is lent. A borrower that needs a port is served one where the kernel has none.
+    async fn wait_for_return(&mut self) {
+        let (shared, mut stop) = (self.shared.clone(), self.stop.clone());
+        let serves = self.config.remote.is_some() && shared.loan.wants_port();
+        let over = pin!(async {
+            tokio::select! {
+                () = shared.loan.is_returned() => {}
+                () = stopped(&mut stop) => {}
+            }
+        });
+        if serves {
+            self.serve_lent_port(over).await;
+            shared.loan.set_port(None);
+            self.dir.remove(LENT_PORT);
+        } else {
+            over.await;
         }
+    }
+
+    async fn serve_lent_port(&mut self, mut over: lent::Over<'_>) {
+        let (access, events) = (access(&self.config.access), self.surroundings.events.clone());
+        let make = |dir| LentPort::new(dir, access, &self.surroundings.watcher, events, &self.config.name);
+        let mut port = match self.dir.try_clone().and_then(make) {
+            Ok(port) => port,
+            Err(e) => {
+                self.shared.tell("error", e.to_string());
+                return over.await;
+            }
+        };
+        self.shared.loan.set_port(Some(port.path()));
+        let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        loop {
+            let found = tokio::select! {
+                found = self.follow.locate(&self.config, &self.surroundings.own) => found,
+                () = over.as_mut() => return,
+            };
+            match found {
+                Ok(found) => {
+                    backoff.reset();
+                    if self.serve_lent_board(&mut port, found, over.as_mut()).await {
+                        return;
+                    }
+                }
+                Err(e) => tracing::debug!("{}: the lent port waits for the board: {e}", self.config.name),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.step()) => {}
+                () = over.as_mut() => return,
+            }
+        }
+    }
+
+    /// Until the board goes, or the loan is over: true then.
+    async fn serve_lent_board(&mut self, port: &mut LentPort, found: Found, over: lent::Over<'_>) -> bool {
+        let Found { device, port: plug, .. } = found;
+        let device = self.shared.tap.wrap(device);
+        self.follow = Follow::of(device.descriptors(), plug.as_deref());
+        let Some(function) = plan::serial_function(&self.config, device.descriptors()) else { return false };
+        let profile = self.config.serial.clone().unwrap_or_default().profile;
+        let board = lent::Board { device: &device, function, profile: &profile };
+        let is_over = tokio::select! {
+            is_over = port.serve(&board, over) => is_over,
+            _ = device.gone() => false,
+        };
+        if is_over {
+            board.hang_up().await;
+        }
+        device.give_back().await;
+        is_over
     }
 
     /// From attach to detach.

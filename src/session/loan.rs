@@ -7,6 +7,7 @@
 //!     └── take back: by whoever borrowed it, or by a person ─────┘
 //! ```
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
@@ -16,6 +17,8 @@ pub(super) struct Loan {
     borrower: watch::Sender<Option<Borrower>>,
     /// Whether the keeper holds nothing of the device, and waits.
     free: watch::Sender<bool>,
+    /// The port that stands for the borrower where the kernel has none.
+    port: watch::Sender<Option<PathBuf>>,
     numbers: AtomicU64,
 }
 
@@ -24,26 +27,32 @@ pub(super) struct Loan {
 struct Borrower {
     number: u64,
     name: String,
+    wants_port: bool,
 }
 
 impl Default for Loan {
     fn default() -> Self {
-        Self { borrower: watch::Sender::new(None), free: watch::Sender::new(false), numbers: AtomicU64::default() }
+        Self {
+            borrower: watch::Sender::new(None),
+            free: watch::Sender::new(false),
+            port: watch::Sender::new(None),
+            numbers: AtomicU64::default(),
+        }
     }
 }
 
 impl Loan {
-    /// Lends the device, and gives the number of this loan.
+    /// Lends the device, with a port of its own or without, and gives the number of this loan.
     ///
     /// # Errors
     /// The name of who has it already.
-    pub(super) fn lend(&self, name: &str) -> Result<u64, String> {
+    pub(super) fn lend(&self, name: &str, wants_port: bool) -> Result<u64, String> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut refused = None;
         self.borrower.send_if_modified(|borrower| {
             refused = borrower.as_ref().map(|known| known.name.clone());
             if refused.is_none() {
-                *borrower = Some(Borrower { number, name: name.to_owned() });
+                *borrower = Some(Borrower { number, name: name.to_owned(), wants_port });
             }
             refused.is_none()
         });
@@ -69,6 +78,21 @@ impl Loan {
     /// Resolves when somebody wants the device, at once if somebody does.
     pub(super) async fn is_wanted(&self) {
         let _ = self.borrower.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Whether somebody has the device who needs a port of it.
+    pub(super) fn wants_port(&self) -> bool {
+        self.borrower.borrow().as_ref().is_some_and(|borrower| borrower.wants_port)
+    }
+
+    /// The port that stands for the borrower, or that none does any more.
+    pub(super) fn set_port(&self, port: Option<PathBuf>) {
+        self.port.send_replace(port);
+    }
+
+    /// The port for the borrower, as soon as it stands.
+    pub(super) async fn port(&self) -> Option<PathBuf> {
+        self.port.subscribe().wait_for(Option::is_some).await.ok()?.clone()
     }
 
     /// For the keeper when it holds nothing: resolves when nobody has the device.
@@ -99,10 +123,10 @@ mod tests {
     #[test]
     fn one_program_has_it_and_only_its_own_loan_ends() {
         let loan = Loan::default();
-        let first = loan.lend("avrdude").unwrap();
-        assert_eq!(loan.lend("esptool"), Err("avrdude".to_owned()));
+        let first = loan.lend("avrdude", false).unwrap();
+        assert_eq!(loan.lend("esptool", false), Err("avrdude".to_owned()));
         assert_eq!(loan.take_back(None).as_deref(), Some("avrdude"));
-        let second = loan.lend("esptool").unwrap();
+        let second = loan.lend("esptool", false).unwrap();
         assert_eq!(loan.take_back(Some(first)), None, "it was taken back before");
         assert_eq!(loan.borrower().as_deref(), Some("esptool"));
         assert_eq!(loan.take_back(Some(second)).as_deref(), Some("esptool"));

@@ -23,6 +23,7 @@ mod in_line;
 mod journal;
 mod keeper;
 mod late;
+mod lent;
 mod line;
 mod loan;
 mod locate;

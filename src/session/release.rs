@@ -37,28 +37,29 @@ impl Drop for Lease {
 }
 
 impl Handle {
-    /// Lets go of the device for `borrower`, in words for people. With `wait` a device that is away, as after a touch,
-    /// gets a moment to be there first. The future does not borrow the handle.
+    /// Lets go of the device for `borrower`, in words for people. One that needs its `port` may find it away, as after a
+    /// touch, so that it gets a moment to be there first. The future does not borrow the handle.
     ///
     /// # Errors
     /// Who has it already, or that it is held too long, in words for people.
-    pub fn lend(&self, borrower: String, wait: bool) -> impl Future<Output = Result<Lease, String>> + Send + use<> {
+    pub fn lend(&self, borrower: String, port: bool) -> impl Future<Output = Result<Lease, String>> + Send + use<> {
         let shared = self.shared.clone();
         async move {
-            if wait && shared.loan.borrower().is_none() {
+            if port && shared.loan.borrower().is_none() {
                 let _ = timeout(ATTACH_PATIENCE, shared.is_attached()).await;
             }
-            shared.lend(&borrower).await
+            shared.lend(&borrower, port).await
         }
     }
 
-    /// The port of this machine's kernel for a device that is lent, as soon as there is one.
+    /// The port of a device that is lent, as soon as there is one: the kernel's, else a terminal that passes on what goes
+    /// over it.
     ///
     /// # Errors
     /// Why there is none, and what to do, in words for people.
-    pub fn kernel_port(&self) -> impl Future<Output = Result<PathBuf, String>> + Send + use<> {
+    pub fn lent_port(&self) -> impl Future<Output = Result<PathBuf, String>> + Send + use<> {
         let (shared, own) = (self.shared.clone(), self.own.clone());
-        async move { kernel_port(&shared, &own).await }
+        async move { lent_port(&shared, &own).await }
     }
 
     /// Lets go of the device until somebody reclaims it.
@@ -74,8 +75,8 @@ impl Handle {
 }
 
 impl Shared {
-    async fn lend(self: &Arc<Self>, borrower: &str) -> Result<Lease, String> {
-        let number = self.loan.lend(borrower).map_err(|other| {
+    async fn lend(self: &Arc<Self>, borrower: &str, port: bool) -> Result<Lease, String> {
+        let number = self.loan.lend(borrower, port).map_err(|other| {
             format!("{} is released already, to {other}; `usbpipe reclaim {0}` takes it back", self.name)
         })?;
         let lease = Lease { shared: self.clone(), number: Some(number) };
@@ -97,7 +98,7 @@ impl Shared {
         if self.loan.borrower().as_deref() == Some(ANYBODY) {
             return Answer::Ok(String::new());
         }
-        match self.lend(ANYBODY).await {
+        match self.lend(ANYBODY, false).await {
             Ok(lease) => {
                 lease.keep();
                 Answer::Ok(String::new())
@@ -112,16 +113,17 @@ impl Shared {
     }
 }
 
-async fn kernel_port(shared: &Shared, own: &Own) -> Result<PathBuf, String> {
+async fn lent_port(shared: &Shared, own: &Own) -> Result<PathBuf, String> {
     let Some((backend, place, interface)) = shared.last_place() else {
         return Err(format!("{} was not there yet; plug it in", shared.name));
     };
     match backend {
         "serial" => Ok(PathBuf::from(place)),
-        "usbip" => Err(format!(
-            "{} hangs on {place}, so that this machine has no port for it; upload on the machine where it is plugged in",
-            shared.name
-        )),
+        _ if shared.serial().is_none() => Err(format!("{} has no serial function, and so no port", shared.name)),
+        USBIP => match timeout(PORT_PATIENCE, shared.loan.port()).await {
+            Ok(Some(port)) => Ok(port),
+            _ => Err(format!("no terminal could be made for {}; `usbpipe events` tells why", shared.name)),
+        },
         _ => timeout(PORT_PATIENCE, port_at(&place, interface, own)).await.map_err(|_| {
             format!("the kernel made no serial port for {} at {place}; is its driver (cdc_acm) there?", shared.name)
         }),
@@ -146,6 +148,8 @@ async fn port_at(place: &str, interface: Option<u8>, own: &Own) -> PathBuf {
     }
 }
 
+/// The backend of devices of which this machine's kernel knows nothing.
+const USBIP: &str = "usbip";
 /// The borrower of a device that was released until somebody reclaims it.
 const ANYBODY: &str = "whoever wants it, until `usbpipe reclaim`";
 /// Flushing and giving back take a second or two.
