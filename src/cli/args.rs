@@ -85,6 +85,12 @@ pub(super) enum Command {
     Capture(CaptureArgs),
     /// Show every pipe live: rates, programs, losses, errors
     Top,
+    /// Draw the numbers that a serial line says as curves
+    #[command(after_help = PLOT_HELP)]
+    Plot {
+        /// Name in the daemon
+        device: String,
+    },
     /// Write what a serial line says to a file, each line with its time
     #[command(after_help = LOG_HELP)]
     Log(LogArgs),
@@ -241,6 +247,11 @@ daemon the device is bridged in --dir for as long as it is captured.";
 const SMALLEST_RING: u64 = 16 << 10;
 const SMALLEST_LOG: u64 = 64 << 10;
 const LARGEST_FILE: u64 = 1 << 40;
+
+const PLOT_HELP: &str = "\
+Lines as the Arduino IDE's plotter reads them: 1,2 or temp:21.5,hum:40 with commas, blanks or tabs between; a line of names
+such as temp,hum names the numbers of those that follow. Other lines are passed over. Programs that read the line too lose
+nothing by it.";
 
 const LOG_HELP: &str = "\
 Times are UTC, of the first byte of each line. A line that is longer than 4096 bytes, or whose end does not come within a

@@ -16,6 +16,7 @@ mod logging;
 mod man;
 mod own_devices;
 mod own_ports;
+mod plot;
 mod release;
 mod run;
 mod screen;
@@ -89,6 +90,7 @@ fn dispatch(args: Args) -> Outcome {
         Command::Capture(args) => with_runtime(capture::capture(dir, args)),
         Command::Log(args) => with_runtime(log::log(dir, args)),
         Command::Top => with_runtime(top::top(dir)),
+        Command::Plot { device } => with_runtime(plot::plot(dir, device)),
         Command::Events => with_runtime(status::events(dir)),
         Command::Demo => with_runtime(demo::demo(dir)),
         Command::Config(ConfigCommand::Check) => check::check(config),

@@ -60,9 +60,13 @@ impl Terminal {
         lines
     }
 
-    /// Waits until the screen is as wanted.
+    /// Waits until the screen is as wanted, and nothing is being drawn.
     pub fn wait(&self, what: &str, fits: impl Fn(&[String]) -> bool) -> Vec<String> {
-        let look = || Some(self.screen()).filter(|screen| fits(screen));
+        let mut last = Vec::new();
+        let look = || {
+            let before = std::mem::replace(&mut last, self.screen());
+            (before == last && fits(&last)).then(|| last.clone())
+        };
         wait_for(look, || format!("no {what} on\n{}", self.screen().join("\n")))
     }
 
@@ -88,15 +92,17 @@ impl Terminal {
 
     /// Fails unless the program has ended with this status and the terminal is as it was before.
     pub fn assert_given_back(&self, status: u8) {
-        self.wait("prompt", |screen| screen.iter().rfind(|line| !line.is_empty()).is_some_and(|line| line == "$"));
-        self.press(&["-l", "echo status=$?; stty -a"]);
+        let screen =
+            self.wait("prompt", |screen| screen.iter().rfind(|line| !line.is_empty()).is_some_and(|l| l == "$"));
+        let is_there = screen.iter().any(|line| line.starts_with("$ /"));
+        assert!(is_there, "what was on the screen before is there again: {screen:#?}");
+        self.press(&["-l", "status=$?; clear; echo status=$status; stty -a"]);
         self.press(&["Enter"]);
         let screen = self.wait_text("iexten").join(" ");
-        assert!(screen.contains(&format!("status={status} ")), "{screen}");
+        assert!(screen.starts_with(&format!("status={status} ")), "{screen}");
         for setting in [" icanon", " echo ", " isig", " icrnl", " opost"] {
             assert!(screen.contains(setting), "{setting} is not in {screen}");
         }
-        assert!(screen.contains("$ /"), "what was on the screen before is there again: {screen}");
         let flags =
             ["display", "-p", "-t", &self.name, "#{cursor_flag}#{alternate_on}#{mouse_any_flag}#{keypad_cursor_flag}"];
         assert_eq!(self.tmux(&flags).stdout, b"1000\n", "cursor, alternate screen, mouse, cursor keys");
