@@ -66,11 +66,12 @@ fn start_mock() -> (Process, BufReader<ChildStderr>, u16) {
     (mock, stderr, port)
 }
 
-/// The daemon with its defaults.
+/// The daemon with its defaults, and with sockets.
 fn start_daemon(dir: &Path, port: u16) -> (Process, BufReader<ChildStderr>) {
     let config = dir.join("usbpipe.toml");
     let remote = format!("[[device]]\nname = \"zero\"\nremote = \"usbip://127.0.0.1:{port}/1-3\"\n");
-    let pipes = ["0x81", "0x01", "0x82", "0x02"].map(|ep| format!("[[device.pipe]]\nendpoint = {ep}\n"));
+    let pipes = ["0x81", "0x01", "0x82", "0x02"]
+        .map(|ep| format!("[[device.pipe]]\nendpoint = {ep}\noutlets = [\"fifo\", \"socket\"]\n"));
     std::fs::write(&config, remote + &pipes.concat()).expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_usbpipe"));
     command.arg("--dir").arg(dir.join("run")).arg("-c").arg(config).arg("run").env_remove("RUST_LOG");

@@ -5,6 +5,7 @@
 
 mod bulk;
 mod echo;
+mod fan_out;
 mod lab;
 mod process;
 mod role;
@@ -42,7 +43,10 @@ fn main() -> ExitCode {
     if is_wanted(FIGURES[2]) {
         bulk::measure_out(&lab, &mut table);
     }
+    if is_wanted(FIGURES[3]) {
+        fan_out::measure(&lab, &mut table);
+    }
     ExitCode::SUCCESS
 }
 
-const FIGURES: [&str; 3] = ["bulk_in", "echo", "bulk_out"];
+const FIGURES: [&str; 4] = ["bulk_in", "echo", "bulk_out", "fan_out"];

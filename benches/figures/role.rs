@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,6 +35,16 @@ pub(crate) fn sender(listener: TcpListener, bytes: u64) -> Process {
 /// Takes bytes from whoever connects, and checks the pattern as the simulated sink does.
 pub(crate) fn receiver(listener: TcpListener, bytes: u64) -> Process {
     role("receive", "-", bytes, OwnedFd::from(listener).into())
+}
+
+/// Reads what a Unix socket has for whoever connects.
+pub(crate) fn client(socket: &Path, bytes: u64) -> Process {
+    role("connect", &socket.display().to_string(), bytes, Stdio::null())
+}
+
+/// Reads from a TCP address and writes it to so many Unix connections, given as `address/connections`.
+pub(crate) fn sharer(connections: UnixListener, from: &str, bytes: u64) -> Process {
+    role("share", from, bytes, OwnedFd::from(connections).into())
 }
 
 /// Waits for its end and gives the time it measured.
@@ -65,6 +76,8 @@ pub(crate) fn play(args: &[String]) {
                 assert!(chunk == &pattern[from..from + chunk.len()], "wrong bytes within {} of {at}", chunk.len());
             })
         }
+        "connect" => take(UnixStream::connect(path).expect("connected"), bytes, |_, _| {}),
+        "share" => share(path, bytes),
         other => panic!("there is no role {other:?}"),
     };
     let _ = writeln!(std::io::stdout(), "{}", time.as_nanos());
@@ -88,6 +101,26 @@ fn give(mut sink: impl Write, chunk: usize, bytes: u64) -> Duration {
     let start = Instant::now();
     for _ in 0..bytes / chunk as u64 {
         sink.write_all(&pattern).expect("written");
+    }
+    start.elapsed()
+}
+
+/// Waits for all connections first, so that each gets all.
+fn share(from: &str, bytes: u64) -> Duration {
+    let (address, connections) = from.split_once('/').expect("an address and a number");
+    // SAFETY: descriptor 0 is the listener that the parent gave, and nothing else here uses it.
+    let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(0) });
+    let connections = (0..connections.parse().expect("a number")).map(|_| listener.accept().expect("a connection").0);
+    let mut connections: Vec<UnixStream> = connections.collect();
+    let mut source = TcpStream::connect(address).expect("connected");
+    let (mut buffer, mut left, start) = (vec![0; FIFO_WRITE], bytes as usize, Instant::now());
+    while left > 0 {
+        let n = source.read(&mut buffer).expect("read");
+        assert!(n > 0, "ended {left} bytes too early");
+        for connection in &mut connections {
+            connection.write_all(&buffer[..n]).expect("written");
+        }
+        left -= n.min(left);
     }
     start.elapsed()
 }
