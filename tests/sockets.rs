@@ -44,6 +44,9 @@ fn a_socket_stands_beside_the_fifo_with_its_own_mode_and_goes_with_the_daemon() 
     assert!(!daemon.path("zero/ep_02").exists(), "no FIFO was asked for");
     assert_eq!(daemon.pipe("zero", "ep_81")["socket"], one.display().to_string());
     assert_eq!(daemon.pipe("zero", "ep_02")["path"], other.display().to_string());
+    let json: serde_json::Value =
+        serde_json::from_reader(File::open(daemon.path("zero/device.json")).unwrap()).unwrap();
+    assert_eq!(json["outlets"][0]["socket"], one.display().to_string());
     let client = connect_stream(&daemon, "zero/ep_81.sock");
     assert!(daemon.end().success());
     assert!(!one.exists() && !other.exists());
@@ -306,4 +309,28 @@ fn where_descriptors_run_out_connections_are_refused_and_clients_go_on() {
         (&client).read(&mut [0; 4]).is_ok_and(|n| n > 0).then_some(())
     };
     wait_for(admitted, || "nobody is admitted any more".into());
+}
+
+#[test]
+fn ten_thousand_connections_to_the_commands_socket_are_told_so_and_the_first_go_on() {
+    let bus = Bus::with(&[Zero]);
+    let daemon = Daemon::run(&bus.device("zero", &pipe("0x81", "")));
+    let mut events = Events::of(&daemon);
+    let before = daemon.descriptors();
+    let mut kept: Vec<UnixStream> = Vec::new();
+    for n in 0..10_000 {
+        let client = UnixStream::connect(daemon.path("admin.sock")).unwrap();
+        if n < 400 {
+            kept.push(client);
+        }
+    }
+    // Connections are taken in their order, so the last of those that stay tells for all.
+    let mut answer = String::new();
+    BufReader::new(&kept[399]).read_line(&mut answer).unwrap();
+    assert!(answer.contains("no more"), "{answer:?}");
+    assert!(daemon.descriptors() - before <= 256, "{} descriptors more", daemon.descriptors() - before);
+    assert_eq!(read_exactly(daemon.reader("zero/ep_81"), 1000).1, pattern(1000));
+    events.wait("open", "zero");
+    kept.clear();
+    wait_for(|| daemon.ask(&["status"]).status.success().then_some(()), || "no command is served any more".into());
 }

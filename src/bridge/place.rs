@@ -256,3 +256,57 @@ fn copy(transfer: &Transfer) -> Transfer {
     copy.buffer.copy_from_slice(transfer.received());
     Transfer { actual: transfer.actual, status: transfer.status, ..copy }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(1);
+    const HALF: Duration = Duration::from_millis(500);
+
+    /// A place that has not got the one transfer of the ring.
+    fn slow() -> (Place, Ring) {
+        let mut ring = Ring::with_capacity(1);
+        ring.push(Transfer::new(4));
+        (Place::default(), ring)
+    }
+
+    #[test]
+    fn patience_is_used_up_piece_by_piece() {
+        let ((mut place, ring), start) = (slow(), Instant::now());
+        assert_eq!(place.hold(&ring, start, Duration::ZERO, LIMIT), Some(LIMIT));
+        place.let_go(HALF);
+        assert_eq!(place.hold(&ring, start + HALF, Duration::ZERO, LIMIT), Some(HALF), "a moment later");
+        assert_eq!(place.hold(&ring, start + 2 * HALF, HALF, LIMIT), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn holding_on_and_on_is_no_keeping_up() {
+        let ((mut place, ring), start) = (slow(), Instant::now());
+        place.hold(&ring, start, Duration::ZERO, LIMIT);
+        assert_eq!(place.hold(&ring, start + 3 * LIMIT, 3 * LIMIT, LIMIT), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn who_has_kept_up_for_as_long_has_its_patience_again() {
+        let ((mut place, ring), start) = (slow(), Instant::now());
+        place.hold(&ring, start, Duration::ZERO, LIMIT);
+        place.let_go(HALF);
+        let later = start + HALF + LIMIT;
+        assert_eq!(place.hold(&ring, later, Duration::ZERO, LIMIT), Some(LIMIT));
+    }
+
+    #[test]
+    fn who_is_done_or_behind_holds_nobody_up() {
+        let ((mut place, mut ring), start) = (slow(), Instant::now());
+        place.fall_behind(&ring);
+        assert_eq!(place.hold(&ring, start, Duration::ZERO, LIMIT), None);
+        assert!(!place.is_keeping_up());
+        let (account, counters) = (Account::default(), Counters::default());
+        let transfer = ring.pop().unwrap();
+        place.pass(0, &transfer, &account, &counters);
+        assert_eq!(account.tally().lost_transfers, 1);
+        place.catch_up();
+        assert_eq!(place.hold(&ring, start, Duration::ZERO, LIMIT), None, "nothing is left for it");
+    }
+}

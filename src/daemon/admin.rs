@@ -14,12 +14,16 @@ use super::{Devices, capture};
 use crate::outlet::Peer;
 use crate::session::{Events, Lease, TextLine, TextReader};
 
+/// Clients at one time: each command, and each `events`, `top` and `capture` for as long as it runs.
+const MOST_CLIENTS: usize = 256;
+
 /// Serves clients until it is aborted.
 pub(super) async fn serve(listener: UnixListener, devices: Devices, events: Events) {
     let mut clients = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if clients.len() >= MOST_CLIENTS => refuse(&stream),
                 Ok((stream, _)) => drop(clients.spawn(client(stream, devices.clone(), events.clone()))),
                 // Descriptors have run out: those that are here go on.
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -27,6 +31,13 @@ pub(super) async fn serve(listener: UnixListener, devices: Devices, events: Even
             Some(_) = clients.join_next() => {}
         }
     }
+}
+
+/// Says why to a client that is one too many, which then finds the connection closed.
+fn refuse(stream: &UnixStream) {
+    let reply = Reply::Error(format!("{MOST_CLIENTS} commands are connected to the daemon, and there can be no more"));
+    // There is room for a line in a new connection, and nothing to be done where there is none.
+    let _ = serde_json::to_string(&reply).map(|line| stream.try_write(format!("{line}\n").as_bytes()));
 }
 
 async fn client(stream: UnixStream, devices: Devices, events: Events) {

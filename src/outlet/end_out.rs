@@ -104,3 +104,83 @@ impl Drop for OutEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::IoSlice;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    use super::*;
+    use crate::outlet::{InEnd, Sink};
+
+    fn pair(kind: SockType) -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    }
+
+    async fn write(sink: &mut InEnd, bytes: &[u8]) -> io::Result<usize> {
+        poll_fn(|cx| sink.poll_write(cx, &[IoSlice::new(bytes)])).await
+    }
+
+    async fn next(source: &mut OutEnd, room: usize) -> (Message, Vec<u8>) {
+        let mut buffer = vec![0; room];
+        let message = poll_fn(|cx| source.poll_message(cx, &mut buffer)).await.unwrap();
+        (message, buffer)
+    }
+
+    #[tokio::test]
+    async fn messages_cross_whole_and_an_empty_one_is_not_the_end() {
+        let (ours, theirs) = pair(SockType::SeqPacket);
+        let (mut sink, mut source) = (InEnd::new(ours, false).unwrap(), OutEnd::new(theirs).unwrap());
+        for message in [&b"one"[..], b"", b"longer than room", b"two"] {
+            assert_eq!(write(&mut sink, message).await.unwrap(), message.len());
+        }
+        drop(sink);
+        let mut got = Vec::new();
+        for _ in 0..5 {
+            got.push(next(&mut source, 8).await.0);
+        }
+        assert_eq!(got, [Message::Of(3), Message::Of(0), Message::TooLong, Message::Of(3), Message::End]);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_and_a_stream_give_their_bytes_and_then_the_end() {
+        let (read, write_end) = nix::unistd::pipe().unwrap();
+        let (theirs, ours) = pair(SockType::Stream);
+        for (source, sink) in [(read, write_end), (theirs, ours)] {
+            let (mut sink, mut source) = (InEnd::new(sink, false).unwrap(), OutEnd::new(source).unwrap());
+            write(&mut sink, b"bytes").await.unwrap();
+            assert_eq!(source.waiting(), 5);
+            let (message, bytes) = next(&mut source, 5).await;
+            assert_eq!((message, &bytes[..]), (Message::Of(5), &b"bytes"[..]));
+            drop(sink);
+            assert_eq!(next(&mut source, 5).await.0, Message::End);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_sink_sees_its_reader_go_full_or_not() {
+        let (read, write_end) = nix::unistd::pipe().unwrap();
+        let (theirs, ours) = pair(SockType::Stream);
+        for (source, sink) in [(read, write_end), (theirs, ours)] {
+            let mut sink = InEnd::new(sink, false).unwrap();
+            let full = |cx: &mut Context<'_>| loop {
+                if sink.poll_write(cx, &[IoSlice::new(&[0; 4096])]).is_pending() {
+                    return Poll::Ready(());
+                }
+            };
+            poll_fn(full).await;
+            drop(source);
+            poll_fn(|cx| sink.poll_closed(cx)).await;
+            assert_eq!(write(&mut sink, b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_neither_a_pipe_nor_a_socket_is_refused() {
+        let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        assert_eq!(OutEnd::new(file()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(InEnd::new(file(), false).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -23,19 +23,22 @@ struct Outlet<'a> {
     endpoint: &'a str,
     outlet: &'a str,
     path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<&'a str>,
 }
 
 /// The content of the file.
 pub(super) fn render(status: &DeviceStatus, descriptors: Option<&Descriptors>) -> Vec<u8> {
+    let pipes = status.pipes.iter();
     let outlets =
-        status.pipes.iter().map(|p| Outlet { endpoint: &p.endpoint, outlet: &p.outlet, path: &p.path }).collect();
+        pipes.map(|p| Outlet { endpoint: &p.endpoint, outlet: &p.outlet, path: &p.path, socket: p.socket.as_deref() });
     let json = DeviceJson {
         name: &status.name,
         state: &status.state,
         backend: status.backend.as_deref(),
         place: status.place.as_deref(),
         device: descriptors,
-        outlets,
+        outlets: outlets.collect(),
     };
     let mut text = serde_json::to_vec_pretty(&json).unwrap_or_default();
     text.push(b'\n');
