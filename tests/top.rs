@@ -9,7 +9,7 @@ mod tmux;
 use common::{Bus, Daemon, kill, read_exactly, usbpipe};
 use firmware_mock::DeviceKind::{Knob, Zero};
 use nix::sys::signal::Signal::SIGTERM;
-use tmux::Terminal;
+use tmux::{Terminal, assert_looks};
 
 /// Sizes of terminals: the smallest that people have, and a large one.
 const SIZES: [(usize, usize); 2] = [(80, 24), (200, 60)];
@@ -83,6 +83,10 @@ fn a_hundred_devices_are_scrolled_through_to_the_last() {
             screen.iter().filter(|line| line.starts_with("knob") && line.contains(" intr ")).count()
         };
         let page = seen(&screen);
+        // What is another each time: the run dir, and the port of the simulated devices.
+        let (dir, port) = (daemon.dir.display().to_string(), format!(":{}/", bus.port));
+        let text = screen.join("\n").replace(&dir, "/run/usbpipe").replace(&port, ":3240/");
+        assert_looks(&format!("top-{width}x{height}"), &text);
         assert!(page > height / 2 && screen[height - 1].ends_with(&format!("1\u{2013}{page} of 200")), "{screen:#?}");
         assert_eq!(row(&screen, names[0], "ep_81")[2..4], ["intr", "in"]);
 

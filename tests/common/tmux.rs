@@ -114,6 +114,17 @@ impl Terminal {
     }
 }
 
+/// Fails unless a screen is that of `tests/screens`. `LOOK_ANEW=1` writes it there, for somebody to look at.
+pub fn assert_looks(name: &str, screen: &str) {
+    let path = format!("{}/tests/screens/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let screen = format!("{screen}\n");
+    if std::env::var_os("LOOK_ANEW").is_some() {
+        std::fs::write(&path, &screen).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    assert!(screen == expected, "LOOK_ANEW=1 takes this as what is wanted:\n{screen}instead of\n{expected}");
+}
+
 impl Drop for Terminal {
     fn drop(&mut self) {
         self.tmux(&["kill-server"]);
