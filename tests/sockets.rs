@@ -21,7 +21,7 @@ use common::{Bus, Daemon, PATIENCE, read_exactly, usbpipe, wait_for, within};
 use firmware_mock::DeviceKind::{Echo, Uno, Zero};
 use helpers::{clients, connect_stream, file, is_closed};
 use nix::sys::signal::Signal::SIGKILL;
-use vitals::{Events, cpu_ticks, inode, mode, wait_rest};
+use vitals::{Events, cpu_ticks, inode, mode, wait_asleep, wait_rest, wait_without_helpers};
 
 const BOTH: &str = "outlets = [\"fifo\", \"socket\"]";
 
@@ -333,4 +333,22 @@ fn ten_thousand_connections_to_the_commands_socket_are_told_so_and_the_first_go_
     events.wait("open", "zero");
     kept.clear();
     wait_for(|| daemon.ask(&["status"]).status.success().then_some(()), || "no command is served any more".into());
+}
+
+#[test]
+fn clients_that_wait_wake_nobody_up_not_even_when_they_have_shut_down_their_side() {
+    let bus = Bus::with(&[Zero]);
+    let daemon = Daemon::run(&bus.device("zero", &all_pipes()));
+    let clients = [(); 3].map(|()| connect_stream(&daemon, "zero/ep_82.sock"));
+    let writer = connect_stream(&daemon, "zero/ep_02.sock");
+    clients[0].shutdown(Shutdown::Write).unwrap();
+    (&clients[1]).write_all(b"to nobody").unwrap();
+    wait_without_helpers(daemon.child.id());
+    wait_asleep(daemon.child.id());
+    (&writer).write_all(b"all").unwrap();
+    for client in &clients {
+        assert_eq!(read_exactly(file(client), 3).1, b"all");
+    }
+    drop(clients);
+    wait_for(|| (helpers::clients(&daemon, "zero/ep_82.sock") == 0).then_some(()), || "clients stay".into());
 }

@@ -8,10 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::time::sleep;
-
 use super::counters::add;
 use super::frame::Framing;
+use super::in_pump::{self, InPump};
 use super::place::Style;
 use super::ring::Ring;
 use super::{Counters, Readers, Sizes, Verdict};
@@ -113,7 +112,7 @@ impl BulkIn {
         let waiting = readers.discard(&mut self.ring);
         self.counters.add_discarded(waiting);
         self.spare.extend((0..self.sizes.queue).map(|_| pipe.allocate(self.sizes.transfer)));
-        let verdict = poll_fn(|cx| self.poll_drain(cx, pipe, readers, stop.as_mut())).await;
+        let verdict = poll_fn(|cx| in_pump::poll_drain(self, cx, pipe, readers, stop.as_mut())).await;
         drain(pipe, |transfer| self.take(transfer)).await;
         self.counters.add_discarded(self.ring.clear());
         self.spare.clear();
@@ -121,33 +120,21 @@ impl BulkIn {
     }
 
     /// Without a device: programs come and go, and get what waits.
+    ///
+    /// # Errors
+    /// When the FIFO itself fails.
     pub fn poll_idle<F: StandingSink>(
         &mut self,
         cx: &mut Context<'_>,
         readers: &mut Readers<F>,
     ) -> Result<(), Verdict> {
-        readers.poll_people(cx, &self.ring);
-        let result = self.write(cx, readers);
-        while self.ring.first() < readers.oldest_needed(&self.ring) {
-            readers.pop(&mut self.ring);
-        }
-        readers.forget_left(&mut self.ring);
-        result
+        in_pump::poll_idle(self, cx, readers)
     }
 
     /// Without a device: gives everybody who is there what had arrived, and ends the connection of each client that has
     /// it. One that takes longer than `patience` loses the rest, unless it is alone.
     pub async fn finish<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
-        let mut limit = readers.last_patience().map(|limit| Box::pin(sleep(limit)));
-        poll_fn(|cx| {
-            let result = self.poll_idle(cx, readers);
-            if result.is_err() || !readers.dismiss_done(&self.ring) {
-                return Poll::Ready(());
-            }
-            limit.as_mut().map_or(Poll::Pending, |limit| limit.as_mut().poll(cx))
-        })
-        .await;
-        readers.cut(&self.ring);
+        in_pump::finish(self, readers).await;
     }
 
     fn poll<F: StandingSink>(
@@ -158,14 +145,10 @@ impl BulkIn {
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Poll<Verdict> {
         loop {
-            while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
-                self.take(transfer);
-            }
-            readers.poll_people(cx, &self.ring);
-            if let Err(verdict) = self.write(cx, readers) {
+            in_pump::collect(self, cx, pipe);
+            if let Err(verdict) = in_pump::serve(self, cx, readers) {
                 return Poll::Ready(verdict);
             }
-            self.recycle(readers);
             if readers.is_empty() {
                 return Poll::Ready(Verdict::Closed);
             }
@@ -174,52 +157,25 @@ impl BulkIn {
             }
             if !self.spare.is_empty() {
                 readers.let_go();
-                self.submit(pipe);
+                self.refill(pipe);
             } else if pipe.in_flight() > 0 || readers.poll_patience(cx, &self.ring).is_pending() {
                 break;
             }
         }
         stop.poll(cx).map(|()| Verdict::Stopped)
     }
+}
 
-    fn poll_drain<F: StandingSink>(
-        &mut self,
-        cx: &mut Context<'_>,
-        pipe: &mut dyn Pipe,
-        readers: &mut Readers<F>,
-        stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
-    ) -> Poll<Verdict> {
-        loop {
-            while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
-                self.take(transfer);
-            }
-            while let Some(transfer) = self.ring.pop() {
-                self.counters.add_discarded(transfer.actual);
-                self.spare.push(transfer);
-            }
-            if let Some(error) = self.failure {
-                return Poll::Ready(Verdict::Device(error));
-            }
-            if self.spare.is_empty() {
-                break;
-            }
-            self.submit(pipe);
-        }
-        if readers.poll_opened(cx).is_ready() {
-            return Poll::Ready(Verdict::Closed);
-        }
-        stop.poll(cx).map(|()| Verdict::Stopped)
+impl InPump for BulkIn {
+    fn ring(&mut self) -> &mut Ring {
+        &mut self.ring
     }
 
-    fn submit(&mut self, pipe: &mut dyn Pipe) {
-        while let Some(mut transfer) = self.spare.pop() {
-            // What was completed before `restore` may be smaller.
-            transfer.length = self.sizes.transfer.min(transfer.buffer.len());
-            pipe.submit(transfer);
-        }
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 
-    /// Sorts a transfer that has ended: what has data, or must be shown, waits for the readers.
+    /// What has data, or must be shown, waits for the readers.
     fn take(&mut self, transfer: Transfer) {
         match transfer.status {
             Ok(()) => {
@@ -237,18 +193,28 @@ impl BulkIn {
         if shown { self.ring.push(transfer) } else { self.spare.push(transfer) }
     }
 
+    fn spare(&mut self) -> &mut Vec<Transfer> {
+        &mut self.spare
+    }
+
     fn write<F: StandingSink>(&mut self, cx: &mut Context<'_>, readers: &mut Readers<F>) -> Result<(), Verdict> {
         let (ring, style) = (&self.ring, self.style);
         let written = readers.write(ring, |place, sink, account| place.write(cx, sink, ring, style, account));
         written.map_err(Verdict::Outlet)
     }
 
-    /// Makes room of what everybody has passed.
-    fn recycle<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
-        let needed = readers.oldest_needed(&self.ring);
-        while self.ring.first() < needed {
-            self.spare.extend(readers.pop(&mut self.ring));
+    fn failure(&self) -> Option<TransferError> {
+        self.failure
+    }
+
+    fn refill(&mut self, pipe: &mut dyn Pipe) -> bool {
+        let any = !self.spare.is_empty();
+        while let Some(mut transfer) = self.spare.pop() {
+            // What was completed before `restore` may be smaller.
+            transfer.length = self.sizes.transfer.min(transfer.buffer.len());
+            pipe.submit(transfer);
         }
+        any
     }
 }
 

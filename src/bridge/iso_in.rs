@@ -9,10 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::time::sleep;
-
 use super::counters::add;
 use super::frame::{Framing, Meta, push_gap};
+use super::in_pump::{self, InPump};
 use super::place::{Place, Style};
 use super::ring::Ring;
 use super::{Account, Counters, Readers, Verdict};
@@ -86,7 +85,7 @@ impl IsoIn {
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
         self.begin(readers);
-        let verdict = poll_fn(|cx| self.poll_drain(cx, pipe, readers, stop.as_mut())).await;
+        let verdict = poll_fn(|cx| in_pump::poll_drain(self, cx, pipe, readers, stop.as_mut())).await;
         self.end(pipe, readers, &verdict).await;
         verdict
     }
@@ -109,33 +108,21 @@ impl IsoIn {
     }
 
     /// Without a device: programs come and go, and get what waits.
+    ///
+    /// # Errors
+    /// When the FIFO itself fails.
     pub fn poll_idle<F: StandingSink>(
         &mut self,
         cx: &mut Context<'_>,
         readers: &mut Readers<F>,
     ) -> Result<(), Verdict> {
-        readers.poll_people(cx, &self.ring);
-        let result = self.write(cx, readers);
-        while self.ring.first() < readers.oldest_needed(&self.ring) {
-            self.ring.pop();
-        }
-        readers.forget_left(&mut self.ring);
-        result
+        in_pump::poll_idle(self, cx, readers)
     }
 
     /// Without a device: gives everybody who is there what had arrived, and ends the connection of each client that has
     /// it. One that takes longer than `patience` loses the rest, unless it is alone.
     pub async fn finish<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
-        let mut limit = readers.last_patience().map(|limit| Box::pin(sleep(limit)));
-        poll_fn(|cx| {
-            let result = self.poll_idle(cx, readers);
-            if result.is_err() || !readers.dismiss_done(&self.ring) {
-                return Poll::Ready(());
-            }
-            limit.as_mut().map_or(Poll::Pending, |limit| limit.as_mut().poll(cx))
-        })
-        .await;
-        readers.cut(&self.ring);
+        in_pump::finish(self, readers).await;
         readers.discard(&mut self.ring);
     }
 
@@ -157,16 +144,9 @@ impl IsoIn {
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Poll<Verdict> {
         loop {
-            while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
-                self.take(transfer);
-            }
-            readers.poll_people(cx, &self.ring);
-            if let Err(verdict) = self.write(cx, readers) {
+            in_pump::collect(self, cx, pipe);
+            if let Err(verdict) = in_pump::serve(self, cx, readers) {
                 return Poll::Ready(verdict);
-            }
-            let needed = readers.oldest_needed(&self.ring);
-            while self.ring.first() < needed {
-                self.spare.extend(self.ring.pop());
             }
             if readers.is_empty() {
                 return Poll::Ready(Verdict::Closed);
@@ -174,62 +154,37 @@ impl IsoIn {
             if let Some(error) = self.failure {
                 return Poll::Ready(Verdict::Device(error));
             }
-            let missing = self.shape.queue.saturating_sub(pipe.in_flight());
-            if missing == 0 {
-                break;
+            while self.spare.len() < self.missing(pipe) && !self.ring.is_empty() {
+                self.give_up_oldest(readers);
             }
-            for _ in 0..missing {
-                if self.spare.is_empty() {
-                    self.give_up_oldest(readers);
-                }
-                self.submit(pipe);
+            if !self.refill(pipe) {
+                break;
             }
         }
         stop.poll(cx).map(|()| Verdict::Stopped)
     }
 
-    fn poll_drain<F: StandingSink>(
-        &mut self,
-        cx: &mut Context<'_>,
-        pipe: &mut dyn Pipe,
-        readers: &mut Readers<F>,
-        stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
-    ) -> Poll<Verdict> {
-        loop {
-            while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
-                self.take(transfer);
-            }
-            while let Some(transfer) = self.ring.pop() {
-                self.counters.add_discarded(transfer.actual);
-                self.spare.push(transfer);
-            }
-            if let Some(error) = self.failure {
-                return Poll::Ready(Verdict::Device(error));
-            }
-            let missing = self.shape.queue.saturating_sub(pipe.in_flight());
-            if missing == 0 {
-                break;
-            }
-            (0..missing).for_each(|_| self.submit(pipe));
-        }
-        if readers.poll_opened(cx).is_ready() {
-            return Poll::Ready(Verdict::Closed);
-        }
-        stop.poll(cx).map(|()| Verdict::Stopped)
+    /// How many more transfers belong in flight.
+    fn missing(&self, pipe: &dyn Pipe) -> usize {
+        self.shape.queue.saturating_sub(pipe.in_flight())
     }
 
-    fn submit(&mut self, pipe: &mut dyn Pipe) {
-        let Some(mut transfer) = self.spare.pop() else { return };
-        transfer.length = self.shape.packet_size * self.shape.packets;
-        for (n, p) in transfer.packets.iter_mut().enumerate() {
-            *p = IsoPacket {
-                offset: n * self.shape.packet_size,
-                length: self.shape.packet_size,
-                actual: 0,
-                status: Ok(()),
-            };
-        }
-        pipe.submit(transfer);
+    /// Makes room of the oldest completed transfer.
+    fn give_up_oldest<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
+        let (number, counters) = (self.ring.first(), &self.counters);
+        let Some(transfer) = self.ring.pop() else { return };
+        readers.pass_packets(|place, account| place.lose_packets(number, &transfer, account, counters));
+        self.spare.push(transfer);
+    }
+}
+
+impl InPump for IsoIn {
+    fn ring(&mut self) -> &mut Ring {
+        &mut self.ring
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     fn take(&mut self, transfer: Transfer) {
@@ -251,18 +206,31 @@ impl IsoIn {
         }
     }
 
-    /// Makes room of the oldest completed transfer.
-    fn give_up_oldest<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
-        let (number, counters) = (self.ring.first(), &self.counters);
-        let Some(transfer) = self.ring.pop() else { return };
-        readers.pass_packets(|place, account| place.lose_packets(number, &transfer, account, counters));
-        self.spare.push(transfer);
+    fn spare(&mut self) -> &mut Vec<Transfer> {
+        &mut self.spare
     }
 
     fn write<F: StandingSink>(&mut self, cx: &mut Context<'_>, readers: &mut Readers<F>) -> Result<(), Verdict> {
         let (ring, style) = (&self.ring, self.style);
         let written = readers.write(ring, |place, sink, account| place.write_packets(cx, sink, ring, style, account));
         written.map_err(Verdict::Outlet)
+    }
+
+    fn failure(&self) -> Option<TransferError> {
+        self.failure
+    }
+
+    fn refill(&mut self, pipe: &mut dyn Pipe) -> bool {
+        let missing = self.missing(pipe).min(self.spare.len());
+        for mut transfer in self.spare.drain(self.spare.len() - missing..) {
+            transfer.length = self.shape.packet_size * self.shape.packets;
+            for (n, p) in transfer.packets.iter_mut().enumerate() {
+                let (offset, length) = (n * self.shape.packet_size, self.shape.packet_size);
+                *p = IsoPacket { offset, length, actual: 0, status: Ok(()) };
+            }
+            pipe.submit(transfer);
+        }
+        missing > 0
     }
 }
 

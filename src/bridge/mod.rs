@@ -16,6 +16,7 @@ mod counters;
 mod cutter;
 mod deframe;
 mod frame;
+mod in_pump;
 mod iso_in;
 mod iso_out;
 mod place;
