@@ -63,7 +63,7 @@ fn fallback_dir() -> PathBuf {
 
 fn device(name: &str, busid: String, port: u16) -> DeviceConfig {
     let remote = Remote { host: "127.0.0.1".to_owned(), port, busid: Some(busid) };
-    let outlets = vec![OutletKind::Fifo, OutletKind::Socket];
+    let outlets = vec![OutletKind::Fifo, OutletKind::Tty, OutletKind::Socket];
     DeviceConfig { remote: Some(remote), outlets, ..DeviceConfig::new(name) }
 }
 
@@ -122,6 +122,7 @@ fn introduction(dir: &Path) -> String {
         "Simulated USB devices are bridged in {d}. Try, in another shell:
 
   exec 3<{d}/uno/serial.rx; echo 'PING 1' >{d}/uno/serial.tx; head -n1 <&3     # a simulated Arduino answers
+  stty -F {d}/uno/serial.tty 57600                                              # a port, for pyserial and picocom too
   head -c 1000000 {d}/zero/ep_81 | wc -c                                       # a bulk endpoint, at full speed
   head -c 80 {d}/knob/ep_81 | od -An -v -tx1 -w8                                # reports of an interrupt endpoint
   head -c 192000 {d}/tone/ep_83 >tone.s16                                      # one second of isochronous sound

@@ -30,7 +30,8 @@ pub struct DeviceConfig {
     pub pipes: Vec<PipeConfig>,
     /// The serial function, if bridged.
     pub serial: Option<SerialConfig>,
-    /// What programs open, where neither `pipes` nor `serial` say it and everything is bridged; FIFOs.
+    /// What programs open, where neither `pipes` nor `serial` say it and everything is bridged; FIFOs, and a terminal
+    /// for a serial function.
     pub outlets: Vec<OutletKind>,
     /// Whether a kernel driver may be detached from the interfaces (and gets them back at the end); false.
     pub detach: bool,
@@ -103,7 +104,7 @@ impl DeviceConfig {
             access: Access::default(),
             pipes: Vec::new(),
             serial: None,
-            outlets: vec![OutletKind::Fifo],
+            outlets: vec![OutletKind::Fifo, OutletKind::Tty],
             detach: false,
         }
     }

@@ -27,7 +27,7 @@ pub struct SerialConfig {
     pub profile: String,
     /// How long bytes to the board wait after an attach or a reset; 0.
     pub boot_wait: Duration,
-    /// What programs open; no kind twice, empty only where `run` is not.
+    /// What programs open: by default FIFOs and a terminal; no kind twice, empty only where `run` is not.
     pub outlets: Vec<OutletKind>,
     /// Program and arguments to start at each attach, with the line as stdin and stdout; empty for none.
     pub run: Vec<String>,
@@ -82,7 +82,7 @@ impl Default for SerialConfig {
             reset: ResetPolicy::default(),
             profile: PROFILES[0].to_owned(),
             boot_wait: Duration::ZERO,
-            outlets: vec![OutletKind::Fifo],
+            outlets: vec![OutletKind::Fifo, OutletKind::Tty],
             run: Vec::new(),
             on_open: OnOpen::default(),
             idle: Idle::default(),

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use toml::Spanned;
 
+use super::ConfigError;
 use super::error::Source;
 use super::typed::{self, Typed, TypedDevice, TypedSerial};
-use super::{ConfigError, OutletKind};
 
 /// What a configuration asks for that this version cannot do, ordered by position. A text that [`super::Config::parse`]
 /// refuses for its shape gives nothing.
@@ -33,17 +33,7 @@ pub fn unsupported(text: &str, file: &Path) -> Vec<ConfigError> {
 type Gap = (fn(&TypedDevice) -> Places, &'static str);
 type Places = Vec<Range<usize>>;
 
-const GAPS: &[Gap] = &[
-    (|d| outlets(d, OutletKind::Tty), "tty outlets; use outlets = [\"fifo\"]"),
-    (|d| serial(d, |serial| span(&serial.run)), "running a program at attach; leave `run` out"),
-];
-
-fn outlets(device: &TypedDevice, kind: OutletKind) -> Places {
-    let of_pipes = device.pipe.iter().filter_map(|pipe| pipe.get_ref().outlets.as_ref());
-    let of_serial = device.serial.iter().filter_map(|serial| serial.get_ref().outlets.as_ref());
-    let all = of_pipes.chain(of_serial).flat_map(|outlets| outlets.get_ref());
-    all.filter(|outlet| *outlet.get_ref() == kind).map(Spanned::span).collect()
-}
+const GAPS: &[Gap] = &[(|d| serial(d, |serial| span(&serial.run)), "running a program at attach; leave `run` out")];
 
 fn serial(device: &TypedDevice, find: impl Fn(&TypedSerial) -> Option<Range<usize>>) -> Places {
     device.serial.iter().filter_map(|serial| find(serial.get_ref())).collect()

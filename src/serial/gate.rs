@@ -4,8 +4,9 @@
 //! way and stays so.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -13,11 +14,13 @@ use futures_util::task::AtomicWaker;
 use crate::usb::{Pipe, Transfer, TransferError};
 
 /// The gate before the OUT endpoint of one serial function.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Gate {
     holds: AtomicUsize,
     /// Of the one pipe that waits.
     waker: AtomicWaker,
+    /// Asked before each transfer: may find a reason to hold the gate shut.
+    sentinel: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Keeps a gate shut for as long as it lives.
@@ -36,8 +39,19 @@ impl Gate {
         Box::new(GatedPipe { pipe, gate: self.clone(), held: VecDeque::new(), cancelled: 0 })
     }
 
+    /// Asks this before each transfer, which may then [`Gate::hold`] the gate; only the first that is given counts.
+    pub fn ask_before_sending(&self, sentinel: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.sentinel.set(sentinel);
+    }
+
     fn is_open(&self) -> bool {
         self.holds.load(Ordering::SeqCst) == 0
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("holds", &self.holds).finish_non_exhaustive()
     }
 }
 
@@ -71,6 +85,9 @@ impl GatedPipe {
 
 impl Pipe for GatedPipe {
     fn submit(&mut self, transfer: Transfer) {
+        if let Some(sentinel) = self.gate.sentinel.get() {
+            sentinel();
+        }
         if self.held.is_empty() && self.gate.is_open() {
             self.pipe.submit(transfer);
         } else {
@@ -182,6 +199,20 @@ mod tests {
             assert_eq!(pipe.poll_complete(&mut cx).map(|t| t.buffer[0]), Poll::Ready(n));
         }
         assert_eq!(*bytes.lock().unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn who_is_asked_before_each_transfer_may_shut_it_for_that_one_already() {
+        let (gate, bytes) = (Arc::<Gate>::default(), Arc::<Mutex<Vec<u8>>>::default());
+        let mut pipe = gate.guard(Box::new(Sent { bytes: bytes.clone(), ..Sent::default() }));
+        let holds = Arc::<Mutex<Vec<Hold>>>::default();
+        let (weak, kept) = (Arc::downgrade(&gate), holds.clone());
+        gate.ask_before_sending(Box::new(move || kept.lock().unwrap().extend(weak.upgrade().map(|gate| gate.hold()))));
+        pipe.submit(one(1));
+        assert!(bytes.lock().unwrap().is_empty());
+        holds.lock().unwrap().clear();
+        assert!(pipe.poll_complete(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert_eq!(*bytes.lock().unwrap(), [1]);
     }
 
     #[test]

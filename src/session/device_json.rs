@@ -25,13 +25,20 @@ struct Outlet<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     socket: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tty: Option<&'a str>,
 }
 
 /// The content of the file.
 pub(super) fn render(status: &DeviceStatus, descriptors: Option<&Descriptors>) -> Vec<u8> {
     let pipes = status.pipes.iter();
-    let outlets =
-        pipes.map(|p| Outlet { endpoint: &p.endpoint, outlet: &p.outlet, path: &p.path, socket: p.socket.as_deref() });
+    let outlets = pipes.map(|p| Outlet {
+        endpoint: &p.endpoint,
+        outlet: &p.outlet,
+        path: &p.path,
+        socket: p.socket.as_deref(),
+        tty: p.tty.as_deref(),
+    });
     let json = DeviceJson {
         name: &status.name,
         state: &status.state,

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::Events;
 use super::lock::lock;
 use super::status::ClientStatus;
+use super::terminals::TTY;
 use crate::bridge::{Account, Guest, NewReader, NewWriter, Tally};
 use crate::outlet::{InEnd, OutEnd, Peer, Sink, Source};
 
@@ -180,7 +181,8 @@ impl Hub {
     fn outlet(&self, via: Via) -> String {
         match via {
             Via::Socket => format!("{}.sock", self.line),
-            Via::Descriptor | Via::Tty => self.line.clone(),
+            Via::Descriptor => self.line.clone(),
+            Via::Tty => TTY.to_owned(),
         }
     }
 

@@ -30,9 +30,11 @@ use super::out_line::OutLine;
 use super::port_watch::PortWatch;
 use super::serial::SerialPort;
 use super::shared::{Shared, outlet_name};
-use super::{DeviceStatus, Events, device_json, doors, plan, sockets};
+use super::terminals::TTY;
+use super::{DeviceStatus, Events, device_json, doors, plan, sockets, terminals};
 use crate::capture::{Capture, Refused};
 use crate::config::{DeviceConfig, Framing, OutletKind, PipeConfig, SerialConfig, Unplug, Writers};
+use crate::outlet::tty::{Place, TtyListener};
 use crate::outlet::{self, Access, Dir, DirError, InFifo, Listener, OutFifo, Peer, SocketKind, Watcher};
 use crate::request::{Answer, control};
 use crate::serial::{Function, board_name};
@@ -508,7 +510,8 @@ impl Keeper {
         if let Some(openings) = &context.openings {
             openings.add_line(&context.counters);
         }
-        let path = fifo.clone().or_else(|| socket.clone()).unwrap_or_else(|| self.dir.path().join(outlet));
+        let shared_name = if has(OutletKind::Socket) { SERIAL_SOCKET } else { TTY };
+        let path = fifo.clone().or_else(|| socket.clone()).unwrap_or_else(|| self.dir.path().join(shared_name));
         let cannot = |e| DirError::from_io(&path, "cannot open", e);
         let watcher = &self.surroundings.watcher;
         let (device, events) = (&self.config.name, &self.surroundings.events);
@@ -563,6 +566,9 @@ impl Keeper {
             let socket = self.listen(BOTH_LINES, false, &access)?;
             self.shared.set_socket(SERIAL_OUTLETS, &socket);
         }
+        if config.outlets.contains(&OutletKind::Tty) {
+            self.make_tty(&port, &access(&config.access.or(&self.config.access)))?;
+        }
         self.doors.spawn(port.reset_when_opened(due));
         let listener = self.bind("serial.ctl", UnixListener::bind)?;
         let shared = self.shared.clone();
@@ -574,6 +580,18 @@ impl Keeper {
                 Box::pin(async move { shared.answer_serial(&line).await })
             }),
         ));
+        Ok(())
+    }
+
+    /// Makes the terminal of a serial function, and serves whoever opens it.
+    fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
+        let place = Place { dir: self.dir.try_clone()?, name: TTY.to_owned(), access: access.clone() };
+        let settings = *port.shown.borrow();
+        let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
+        self.entries.push(TTY.to_owned());
+        self.shared.set_tty(SERIAL_OUTLETS, &listener.path());
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
         Ok(())
     }
 
@@ -751,6 +769,8 @@ const OUT_FIFO_MODE: u32 = 0o620;
 const SOCKET_MODE: u32 = 0o660;
 /// What the names of all data outlets of a serial function begin with.
 const SERIAL_OUTLETS: &str = "serial.";
+/// The socket of both of its lines together.
+const SERIAL_SOCKET: &str = "serial.sock";
 /// What stands for both of its lines.
 const BOTH_LINES: &str = "serial";
 /// The longest request of a serial line is far shorter.

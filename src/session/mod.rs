@@ -13,6 +13,7 @@
 mod arrivals;
 mod backoff;
 mod claim;
+mod coding;
 mod control;
 mod device_json;
 mod doors;
@@ -38,6 +39,7 @@ mod serial;
 mod shared;
 mod sockets;
 mod status;
+mod terminals;
 mod text;
 
 pub use arrivals::Arrivals;

@@ -12,15 +12,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::Events;
+use super::coding::{Ask, Coding};
 use super::control::{disconnected, done, error_name};
 use super::line::NEWS_DELAY;
 use super::lock::lock;
 use super::openings::Openings;
 use crate::config::SerialConfig;
+use crate::outlet::tty::Settings;
 use crate::request::{Answer, ErrorName, Line, SerialRequest};
 use crate::serial::{Function, Gate, Hold, Lines, SerialState, Step, TOUCH_BAUD, Wanted, parse_notification, profile};
 use crate::usb::{Transfer, TransferError, UsbDevice, complete};
@@ -45,10 +47,13 @@ pub(super) struct SerialPort {
     touched: AtomicBool,
     /// Holds the gate while the board boots.
     boot: Mutex<Option<Task>>,
+    /// What programs find that open a terminal now.
+    pub(super) shown: watch::Sender<Settings>,
 }
 
 struct State {
     wanted: Wanted,
+    coding: Coding,
     attached: Option<(Arc<dyn UsbDevice>, Lines)>,
     /// Reads notifications. It has a pipe of the device, so it must not outlive the session.
     listener: Option<Task>,
@@ -67,6 +72,8 @@ impl SerialPort {
     /// Also what is to be given to [`SerialPort::reset_when_opened`].
     pub(super) fn new(name: &str, config: &SerialConfig, events: Events) -> (Self, mpsc::Receiver<Hold>) {
         let wanted = Wanted { baud: config.baud, mode: config.mode, dtr: config.dtr, rts: config.rts };
+        let coding = Coding::new(Ask { baud: config.baud, mode: config.mode });
+        let shown = watch::Sender::new(coding.shown());
         let gate = Arc::<Gate>::default();
         let (openings, due) = Openings::new(config.reset, gate.clone());
         let port = Self {
@@ -75,13 +82,14 @@ impl SerialPort {
             baud: config.baud,
             boot_wait: config.boot_wait,
             events,
-            state: tokio::sync::Mutex::new(State { wanted, attached: None, listener: None }),
+            state: tokio::sync::Mutex::new(State { wanted, coding, attached: None, listener: None }),
             over: Notify::new(),
             reported: Arc::default(),
             openings: Arc::new(openings),
             gate,
             touched: AtomicBool::default(),
             boot: Mutex::default(),
+            shown,
         };
         (port, due)
     }
@@ -113,9 +121,12 @@ impl SerialPort {
     pub(super) async fn attach(&self, device: Arc<dyn UsbDevice>, function: Function) {
         let mut state = self.state.lock().await;
         self.touched.store(false, Ordering::Relaxed);
-        let lines = Lines::new(function, state.wanted);
-        if let Err(e) = lines.apply(&*device).await {
-            self.tell("error", format!("setting up the serial line failed: {e}"));
+        let ask = state.coding.wanted();
+        let lines = Lines::new(function, Wanted { baud: ask.baud, mode: ask.mode, ..state.wanted });
+        state.coding.device_came();
+        match lines.apply(&*device).await {
+            Ok(()) => state.coding.sent(ask),
+            Err(e) => self.tell("error", format!("setting up the serial line failed: {e}")),
         }
         state.listener = self.listen(&device, &function);
         state.attached = Some((device, lines));
@@ -128,10 +139,8 @@ impl SerialPort {
         let mut state = self.state.lock().await;
         state.attached = None;
         state.listener = None;
-        if state.wanted.baud == Some(TOUCH_BAUD) {
-            // Asked again of a board that has come back, it would be the next touch.
-            state.wanted.baud = self.baud;
-        }
+        state.coding.device_went(self.baud);
+        self.shown.send_replace(state.coding.shown());
         *lock(&self.boot) = None;
         self.openings.session_over();
         *lock(&self.reported) = None;
@@ -165,8 +174,14 @@ impl SerialPort {
         let Some((device, mut lines)) = state.attached.clone() else { return disconnected(&self.device_name) };
         let device = &*device;
         let answer = match request {
-            SerialRequest::Baud(baud) => done(lines.set_coding(device, Some(*baud), None).await),
-            SerialRequest::Mode(mode) => done(lines.set_coding(device, None, Some(*mode)).await),
+            SerialRequest::Baud(baud) => {
+                let ask = Ask { baud: Some(*baud), mode: None };
+                done(self.set_coding(device, &mut lines, &mut state.coding, ask).await)
+            }
+            SerialRequest::Mode(mode) => {
+                let ask = Ask { baud: None, mode: Some(*mode) };
+                done(self.set_coding(device, &mut lines, &mut state.coding, ask).await)
+            }
             SerialRequest::Dtr(line) => line_answer(set_line(device, &mut lines, *line, |on| (Some(on), None)).await),
             SerialRequest::Rts(line) => line_answer(set_line(device, &mut lines, *line, |on| (None, Some(on))).await),
             SerialRequest::Break(time) => done(send_break(device, &lines, *time).await),
@@ -183,6 +198,63 @@ impl SerialPort {
             *kept = lines;
         }
         answer
+    }
+
+    async fn set_coding(
+        &self,
+        device: &dyn UsbDevice,
+        lines: &mut Lines,
+        coding: &mut Coding,
+        ask: Ask,
+    ) -> Result<(), TransferError> {
+        lines.set_coding(device, ask.baud, ask.mode).await?;
+        coding.stands(ask);
+        self.shown.send_replace(coding.shown());
+        Ok(())
+    }
+
+    /// A program has opened a terminal: it finds the line as it was asked for.
+    pub(super) async fn terminal_opened(&self) {
+        self.change(Coding::terminal_opened).await;
+    }
+
+    /// A program has set its terminal so.
+    pub(super) async fn terminal_set(&self, settings: Settings) {
+        self.change(|coding| coding.terminal_set(settings)).await;
+    }
+
+    /// A program has closed its terminal.
+    pub(super) async fn terminal_closed(&self) {
+        let change = |coding: &mut Coding| {
+            coding.terminal_closed();
+            Ask::default()
+        };
+        self.change(change).await;
+    }
+
+    /// Has the device get what follows from what a program did; while it is away, it gets that when it is back.
+    async fn change(&self, change: impl FnOnce(&mut Coding) -> Ask) {
+        let mut state = self.state.lock().await;
+        let ask = change(&mut state.coding);
+        self.shown.send_replace(state.coding.shown());
+        let State { coding, attached: Some((device, lines)), .. } = &mut *state else { return };
+        if ask.is_nothing() {
+            return;
+        }
+        if let Some(baud) = ask.baud {
+            self.touched.store(baud == TOUCH_BAUD, Ordering::Relaxed);
+        }
+        // What any program writes after this was set goes out at the new speed.
+        let _hold = self.gate.hold();
+        let result = tokio::select! {
+            result = lines.set_coding(&**device, ask.baud, ask.mode) => result,
+            () = self.over.notified() => return,
+        };
+        match result {
+            Ok(()) => coding.sent(ask),
+            Err(TransferError::Disconnected) => {}
+            Err(e) => self.tell("error", format!("a program asked for {ask}, but setting the line up failed: {e}")),
+        }
     }
 
     async fn reset(&self, device: &dyn UsbDevice, lines: &mut Lines, name: Option<&str>) -> Answer {

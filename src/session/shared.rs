@@ -61,6 +61,7 @@ struct PipeEntry {
     address: u8,
     path: PathBuf,
     socket: Option<PathBuf>,
+    tty: Option<PathBuf>,
     endpoint: Option<Endpoint>,
     counters: Arc<Counters>,
     problem: Arc<Problem>,
@@ -85,6 +86,7 @@ impl Shared {
             address,
             path,
             socket,
+            tty: None,
             endpoint: None,
             counters: line.counters.clone(),
             problem: line.problem.clone(),
@@ -96,6 +98,13 @@ impl Shared {
     pub(super) fn set_socket(&self, lines: &str, socket: &Path) {
         for pipe in lock(&self.state).pipes.iter_mut().filter(|pipe| pipe.outlet.starts_with(lines)) {
             pipe.socket = Some(socket.to_owned());
+        }
+    }
+
+    /// The lines whose names begin so share a terminal.
+    pub(super) fn set_tty(&self, lines: &str, link: &Path) {
+        for pipe in lock(&self.state).pipes.iter_mut().filter(|pipe| pipe.outlet.starts_with(lines)) {
+            pipe.tty = Some(link.to_owned());
         }
     }
 
@@ -342,6 +351,7 @@ impl PipeEntry {
             max_packet_size: self.endpoint.map(|e| e.max_packet_size),
             path: self.path.display().to_string(),
             socket: self.socket.as_ref().map(|path| path.display().to_string()),
+            tty: self.tty.as_ref().map(|path| path.display().to_string()),
             clients: self.hub.clients(),
             problem: self.problem.show(self.counters.transfers()),
             counters: self.counters.snapshot(),

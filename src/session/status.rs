@@ -56,11 +56,14 @@ pub struct PipeStatus {
     /// wMaxPacketSize, once the device was seen.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_packet_size: Option<usize>,
-    /// Where the outlet stands: the FIFO, or the socket where there is no FIFO.
+    /// Where the outlet stands: the FIFO; where there is none the socket, else the terminal.
     pub path: String,
     /// Where its Unix socket stands, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub socket: Option<String>,
+    /// Where the link to its terminal stands, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tty: Option<String>,
     /// The programs that use it now.
     #[serde(default)]
     pub clients: Vec<ClientStatus>,

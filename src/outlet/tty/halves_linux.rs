@@ -4,6 +4,7 @@
 //! set something is not read until that was dealt with. It refuses to judge what programs set.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use super::Tty;
+use super::all_linux::Settling;
 use super::pty_linux::{News, Pty, Received, Settings};
 use crate::outlet::{Sink, Source};
 
@@ -31,14 +33,15 @@ pub struct TtyNews(Arc<Shared>);
 pub enum Change {
     /// The terminal has these settings now, which may be the same as before (tcsetattr(3)).
     Set(Settings),
-    /// What programs had not read was thrown away (tcflush(3), TCIFLUSH).
-    InputFlushed,
     /// The last program closed it. Bytes that it wrote may be left.
     Closed,
+    /// Its [`TtySink`] or [`TtySource`] was dropped while a program had it open.
+    Abandoned,
 }
 
 struct Shared {
     io: AsyncFd<Pty>,
+    all: Settling,
     state: Mutex<State>,
     /// Tells [`TtyNews`] that another part saw something.
     seen: Notify,
@@ -52,19 +55,35 @@ struct State {
     is_held: bool,
     /// Whether the last program has closed it.
     is_closed: bool,
-    /// Who waits for the end of either.
+    /// Whether a half was dropped.
+    is_abandoned: bool,
+    /// Whether what waits for programs did not fit.
+    is_full: bool,
+    skip: Skip,
+    /// Who waits for the end of any of these.
     source: Option<Waker>,
     sink: Option<Waker>,
 }
 
+/// Programs want nothing of what was there before (tcflush(3), TCIFLUSH). What did not fit the terminal waits
+/// elsewhere, so that the sink takes and drops what it is offered, for one look around of whoever offers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Skip {
+    #[default]
+    No,
+    Due,
+    Now,
+}
+
 impl Tty {
     /// A terminal that a program has opened. What it writes waits until [`TtyNews::next`] is asked.
-    pub(super) fn new(pty: Pty) -> io::Result<Self> {
+    pub(super) fn new(pty: Pty, all: &Settling) -> io::Result<Self> {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         // SAFETY: a `Pty` is moved in and its descriptor never replaced, so that it stays open and the same.
         let io = unsafe { AsyncFd::register_with_interest(pty, interest) }?;
         let state = Mutex::new(State { is_held: true, ..State::default() });
-        let shared = Arc::new(Shared { io, state, seen: Notify::new() });
+        all.add(io.as_raw_fd());
+        let shared = Arc::new(Shared { io, all: all.clone(), state, seen: Notify::new() });
         Ok(Self { sink: TtySink(shared.clone()), source: TtySource(shared.clone()), news: TtyNews(shared) })
     }
 }
@@ -72,16 +91,27 @@ impl Tty {
 impl Sink for TtySink {
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let shared = &self.0;
+        shared.look();
+        let mut state = shared.state();
+        if state.skip == Skip::Now {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         loop {
-            shared.look();
-            let mut ready = ready!(shared.io.poll_write_ready(cx))?;
+            let Poll::Ready(ready) = shared.io.poll_write_ready(cx) else {
+                state.is_full = true;
+                return Poll::Pending;
+            };
+            let mut ready = ready?;
             if ready.ready().is_write_closed() {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
             match shared.io.get_ref().write(slices) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                result => return Poll::Ready(result),
+                result => {
+                    state.is_full = false;
+                    return Poll::Ready(result);
+                }
             }
         }
     }
@@ -91,6 +121,7 @@ impl Sink for TtySink {
         if state.is_closed {
             return Poll::Ready(());
         }
+        state.skip = if state.skip == Skip::Due { Skip::Now } else { Skip::No };
         remember(&mut state.sink, cx);
         Poll::Pending
     }
@@ -133,11 +164,16 @@ impl TtyNews {
                 return change;
             }
             self.0.let_go_on();
-            if self.0.state().is_closed {
-                return Change::Closed;
+            if let Some(end) = self.0.end() {
+                return end;
             }
             self.0.wait().await;
         }
+    }
+
+    /// Whether no program has another terminal behind the same link open.
+    pub fn is_alone(&self) -> bool {
+        self.0.all.is_alone(self.0.io.as_raw_fd())
     }
 
     /// Waits until programs have read what was written for them, but not forever: there is no event for it.
@@ -151,13 +187,9 @@ impl TtyNews {
         }
     }
 
-    /// The first of what was seen.
     fn told(&self) -> Option<Change> {
-        let news = &mut self.0.state().news;
-        if news.take_input_flushed() {
-            return Some(Change::InputFlushed);
-        }
-        if !news.take_set() {
+        let news = std::mem::take(&mut self.0.state().news);
+        if !news.is_set() {
             return None;
         }
         match self.0.io.get_ref().settings() {
@@ -185,11 +217,7 @@ impl Shared {
             biased;
             () = self.seen.notified() => {}
             ready = self.io.ready(Interest::PRIORITY) => match ready {
-                Ok(ready) if ready.ready().is_read_closed() => {
-                    // What was set before the end counts.
-                    self.hand_over(self.io.get_ref().news());
-                    self.state().close();
-                }
+                Ok(ready) if ready.ready().is_read_closed() => self.state().close(),
                 Ok(_) => self.look(),
                 // The reactor ends, and everything with it.
                 Err(_) => self.state().close(),
@@ -221,7 +249,33 @@ impl Shared {
                 Err(e) => tracing::error!("{}: programs are no longer heard of: {e}", self.node()),
             }
         }
-        state.is_held = true;
+        if news.is_input_flushed() && std::mem::take(&mut state.is_full) {
+            state.skip = Skip::Due;
+            wake(&mut state.sink);
+        }
+        if !std::mem::replace(&mut state.is_held, true) {
+            self.all.hold();
+        }
+        self.seen.notify_one();
+    }
+
+    /// What comes after everything else, if it has come to that.
+    fn end(&self) -> Option<Change> {
+        let state = self.state();
+        let end = match (state.is_closed, state.is_abandoned) {
+            (false, false) => return None,
+            (false, true) if self.io.get_ref().is_open() => Change::Abandoned,
+            _ => Change::Closed,
+        };
+        drop(state);
+        // What was set before the end counts.
+        let news = self.io.get_ref().news();
+        self.hand_over(news);
+        news.is_none().then_some(end)
+    }
+
+    fn abandon(&self) {
+        self.state().is_abandoned = true;
         self.seen.notify_one();
     }
 
@@ -236,19 +290,48 @@ impl Shared {
 
     fn let_go_on(&self) {
         let mut state = self.state();
-        state.is_held = false;
-        if let Some(waker) = state.source.take() {
-            waker.wake();
+        if std::mem::take(&mut state.is_held) {
+            self.all.let_go();
         }
+        wake(&mut state.source);
     }
 }
 
 impl State {
     fn close(&mut self) {
         self.is_closed = true;
-        if let Some(waker) = self.sink.take() {
-            waker.wake();
-        }
+        wake(&mut self.sink);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.all.remove(self.io.as_raw_fd(), self.state().is_held);
+    }
+}
+
+/// Nobody tells the sink of the end any more.
+impl Drop for TtyNews {
+    fn drop(&mut self) {
+        self.0.state().close();
+    }
+}
+
+impl Drop for TtySink {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Drop for TtySource {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
     }
 }
 

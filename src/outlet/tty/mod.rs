@@ -9,6 +9,7 @@
 //! time each get all bytes. Only programs that open it within the moment that changing the link takes share a terminal.
 //! It refuses to know what is behind the terminal.
 
+mod all_linux;
 mod halves_linux;
 mod pty_linux;
 mod waiting_linux;
@@ -16,6 +17,7 @@ mod waiting_linux;
 #[cfg(test)]
 mod tests;
 
+pub use all_linux::Settling;
 pub use halves_linux::{Change, TtyNews, TtySink, TtySource};
 pub use pty_linux::Settings;
 pub use waiting_linux::{Place, TtyListener};

@@ -73,10 +73,19 @@ impl Pty {
 
     /// Whether a program has it open.
     pub(super) fn is_open(&self) -> bool {
-        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::empty())];
+        !self.revents().contains(PollFlags::POLLHUP)
+    }
+
+    /// Whether nobody has it open, nor did anything to it that is still to be told.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.revents() & (PollFlags::POLLHUP | PollFlags::POLLPRI) == PollFlags::POLLHUP
+    }
+
+    fn revents(&self) -> PollFlags {
+        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLPRI)];
         match poll(&mut fds, PollTimeout::ZERO) {
-            Ok(_) => !fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLHUP)),
-            Err(_) => true,
+            Ok(_) => fds[0].revents().unwrap_or(PollFlags::empty()),
+            Err(_) => PollFlags::empty(),
         }
     }
 
@@ -219,25 +228,14 @@ impl News {
         self.0 == 0
     }
 
-    /// Whether a program set something (tcsetattr(3)).
+    /// A program set something (tcsetattr(3)).
     pub(super) fn is_set(self) -> bool {
         self.0 & IOCTL != 0
     }
 
-    /// The same, which is then no longer among the news.
-    pub(super) fn take_set(&mut self) -> bool {
-        self.take(IOCTL)
-    }
-
-    /// Whether a program threw away what it had not read (tcflush(3), TCIFLUSH); that is then no longer among the news.
-    pub(super) fn take_input_flushed(&mut self) -> bool {
-        self.take(FLUSH_READ)
-    }
-
-    fn take(&mut self, bit: u8) -> bool {
-        let is_there = self.0 & bit != 0;
-        self.0 &= !bit;
-        is_there
+    /// A program threw away what it had not read (tcflush(3), TCIFLUSH).
+    pub(super) fn is_input_flushed(self) -> bool {
+        self.0 & FLUSH_READ != 0
     }
 }
 

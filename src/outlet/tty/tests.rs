@@ -5,6 +5,7 @@ use std::future::{Future, pending, poll_fn};
 use std::io::{IoSlice, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nix::libc;
@@ -239,15 +240,41 @@ async fn a_source_that_is_read_first_sees_what_was_set_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_flush_is_told_and_a_break_is_nothing_that_could_be() {
+async fn a_flush_throws_away_what_did_not_fit_as_well_and_nothing_that_comes_later() {
+    let mut port = Port::new();
+    let (program, mut tty) = port.opened().await;
+    tty.fill().await;
+    tcflush(&program, FlushArg::TCIFLUSH).unwrap();
+    tty.idle().await;
+    // As the pump does: a look at who is there, and then what waits.
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(tty.sink.poll_closed(&mut cx).is_pending());
+    assert!(matches!(tty.sink.poll_write(&mut cx, &[IoSlice::new(b"did not fit")]), Poll::Ready(Ok(11))));
+    assert!(tty.sink.poll_closed(&mut cx).is_pending());
+    tty.write(b"later").await.unwrap();
+    assert_eq!(take(&program).await, b"later");
+}
+
+#[tokio::test]
+async fn a_flush_of_a_terminal_with_room_costs_nothing_that_is_on_its_way() {
     let mut port = Port::new();
     let (program, mut tty) = port.opened().await;
     tty.write(b"unwanted").await.unwrap();
     tcflush(&program, FlushArg::TCIFLUSH).unwrap();
-    assert_eq!(tty.next().await, Change::InputFlushed);
-    assert!(has_nothing(&program));
+    tty.idle().await;
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(tty.sink.poll_closed(&mut cx).is_pending());
+    tty.write(b"wanted").await.unwrap();
+    assert_eq!(take(&program).await, b"wanted");
+}
+
+#[tokio::test]
+async fn a_break_is_nothing_that_could_be_seen() {
+    let mut port = Port::new();
+    let (program, mut tty) = port.opened().await;
     tcsendbreak(&program, 0).unwrap();
     tty.idle().await;
+    assert!(tty.is_silent().await);
 }
 
 #[tokio::test]
@@ -274,11 +301,14 @@ async fn the_next_program_finds_nothing_of_the_last_one_however_fast_it_comes() 
 async fn programs_at_the_same_time_have_a_terminal_each() {
     let mut port = Port::new();
     let (first, mut one) = port.opened().await;
+    assert!(one.news.is_alone());
     let (second, mut two) = port.opened().await;
+    assert!(!one.news.is_alone() && !two.news.is_alone());
     one.write(b"1").await.unwrap();
     two.write(b"2").await.unwrap();
     assert_eq!((take(&first).await, take(&second).await), (b"1".to_vec(), b"2".to_vec()));
     drop(first);
+    assert!(two.news.is_alone(), "before anybody was told");
     assert_eq!(one.next().await, Change::Closed);
     two.idle().await;
 }
@@ -297,6 +327,19 @@ async fn what_a_program_said_and_set_just_before_it_left_counts() {
     assert_eq!(tty.read().await, b"last words");
     assert_eq!(tty.read().await, b"");
     assert_eq!(tty.write(b"to nobody").await.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+#[tokio::test]
+async fn the_sink_ends_also_where_the_source_was_the_first_to_see_the_end() {
+    let mut port = Port::new();
+    let (program, tty) = port.opened().await;
+    let Tty { mut sink, mut source, mut news } = tty;
+    drop(program);
+    assert_eq!(within(poll_fn(|cx| source.poll_read(cx, &mut [0; 10]))).await.unwrap(), 0);
+    drop(source);
+    assert_eq!(within(news.next()).await, Change::Closed);
+    drop(news);
+    within(poll_fn(|cx| sink.poll_closed(cx))).await;
 }
 
 #[tokio::test]
@@ -341,8 +384,11 @@ async fn the_end_of_a_terminal_is_a_hang_up_after_what_was_delivered() {
             }
         }
     });
-    within(tty.news.let_programs_read()).await;
-    drop(tty);
+    let Tty { sink, source, mut news } = tty;
+    drop(sink);
+    assert_eq!(within(news.next()).await, Change::Abandoned);
+    within(news.let_programs_read()).await;
+    drop((source, news));
     assert_eq!(within(all).await.unwrap(), told);
     assert_eq!(program.write(b"x").unwrap_err().raw_os_error(), Some(libc::EIO));
     port.opened().await;
@@ -359,6 +405,11 @@ async fn what_waits_can_be_set_up_anew_but_not_under_a_program() {
     port.listener.set_up(FIRST);
     let mut tty = port.accept().await;
     assert_eq!(tty.next().await, speed(2400));
+    // Nor behind one that has set what it found.
+    assert!(timeout(Duration::ZERO, port.listener.accept()).await.is_err());
+    set_speed(&port.open(), 115_200);
+    port.listener.set_up(Settings { speed: 300, ..FIRST });
+    assert_eq!(port.accept().await.next().await, speed(115_200));
 }
 
 #[tokio::test]
@@ -386,4 +437,28 @@ fn a_speed_with_a_name_is_set_by_its_name() {
     pty.set_up(named).unwrap();
     assert_eq!(pty.settings().unwrap(), named);
     assert!(pty.news().is_none() && !pty.is_open());
+}
+
+#[tokio::test]
+async fn what_was_done_to_any_terminal_is_known_before_the_reactor_tells() {
+    let mut port = Port::new();
+    let settling = port.listener.settling();
+    assert!(settling.is_settled());
+    let (program, mut tty) = port.opened().await;
+    assert!(settling.is_settled());
+    set_speed(&program, 4800);
+    assert!(!settling.is_settled());
+    assert_eq!(tty.next().await, speed(4800));
+    assert!(!settling.is_settled(), "it is told, and not dealt with yet");
+    tty.idle().await;
+    assert!(settling.is_settled());
+    set_speed(&port.open(), 2400);
+    assert!(!settling.is_settled(), "a program was there and has gone");
+    let mut passer = port.accept().await;
+    assert!(timeout(Duration::from_millis(20), settling.settled()).await.is_err());
+    assert_eq!(passer.next().await, speed(2400));
+    assert_eq!(passer.next().await, Change::Closed);
+    within(settling.settled()).await;
+    drop((program, tty, passer));
+    assert!(settling.is_settled());
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Tty;
+use super::all_linux::Settling;
 use super::pty_linux::{Pty, Settings};
 use crate::outlet::{Access, Changes, Dir, DirError, Watcher};
 
@@ -26,6 +27,7 @@ pub struct TtyListener {
     watcher: Watcher,
     settings: Settings,
     waiting: Option<Waiting>,
+    all: Settling,
 }
 
 struct Waiting {
@@ -39,7 +41,7 @@ impl TtyListener {
     /// # Errors
     /// [`DirError`] when the link cannot be made, or there are no more terminals.
     pub fn new(place: Place, settings: Settings, watcher: &Watcher) -> Result<Self, DirError> {
-        let mut listener = Self { place, watcher: watcher.clone(), settings, waiting: None };
+        let mut listener = Self { place, watcher: watcher.clone(), settings, waiting: None, all: Settling::default() };
         listener.prepare()?;
         Ok(listener)
     }
@@ -49,13 +51,20 @@ impl TtyListener {
         self.place.dir.path().join(&self.place.name)
     }
 
+    /// Tells of all its terminals, also of those to come.
+    pub fn settling(&self) -> Settling {
+        self.all.clone()
+    }
+
     /// What the next program finds.
     pub fn set_up(&mut self, settings: Settings) {
-        let before = std::mem::replace(&mut self.settings, settings);
-        let Some(Waiting { pty, .. }) = &self.waiting else { return };
+        if std::mem::replace(&mut self.settings, settings) == settings {
+            return;
+        }
         // A program that has just come keeps what it found or set.
-        let is_untouched = pty.settings().is_ok_and(|now| now == before) && !pty.is_open();
-        if is_untouched && let Err(e) = pty.set_up(settings) {
+        if let Some(Waiting { pty, .. }) = self.waiting.as_ref().filter(|waiting| waiting.pty.is_untouched())
+            && let Err(e) = pty.set_up(settings)
+        {
             tracing::error!("{}: its speed cannot be set: {e}", self.path().display());
         }
     }
@@ -67,8 +76,9 @@ impl TtyListener {
     pub async fn accept(&mut self) -> Result<Tty, DirError> {
         let openings = &mut self.prepare()?.openings;
         poll_fn(|cx| openings.poll_changed(cx)).await;
+        self.all.set_waiting(None);
         let pty = self.waiting.take().map(|waiting| waiting.pty);
-        let tty = pty.ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(Tty::new);
+        let tty = pty.ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(|pty| Tty::new(pty, &self.all));
         tty.map_err(|e| DirError::from_io(&self.path(), "what a program has opened cannot be used", e))
     }
 
@@ -77,7 +87,14 @@ impl TtyListener {
             Some(waiting) => waiting,
             None => self.place.furnish(self.settings, &self.watcher)?,
         };
+        self.all.set_waiting(Some(&waiting.pty));
         Ok(self.waiting.insert(waiting))
+    }
+}
+
+impl Drop for TtyListener {
+    fn drop(&mut self) {
+        self.all.set_waiting(None);
     }
 }
 

@@ -1,0 +1,118 @@
+//! Hot path. All terminals behind one link together: whether anything was done to any of them that has yet to be dealt
+//! with. One system call tells, also of what the reactor has not been told yet.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::libc::{POLLHUP, POLLPRI, nfds_t, poll, pollfd};
+use tokio::sync::Notify;
+
+use super::pty_linux::Pty;
+
+/// Tells whether all that programs did to the terminals behind one link has been dealt with.
+#[derive(Clone, Default)]
+pub struct Settling(Arc<All>);
+
+#[derive(Default)]
+struct All {
+    state: Mutex<State>,
+    progress: Notify,
+}
+
+struct State {
+    /// The master of the terminal that waits for a program, or none, and then those that are in use. Each is removed
+    /// before it is closed.
+    masters: Vec<pollfd>,
+    /// Of how many terminals something was seen and not dealt with.
+    held: usize,
+}
+
+impl Settling {
+    /// Whether there is nothing to wait for.
+    pub fn is_settled(&self) -> bool {
+        let mut state = self.state();
+        state.held == 0 && !state.has_news()
+    }
+
+    /// Whether no program has another terminal than this one open.
+    pub(super) fn is_alone(&self, master: RawFd) -> bool {
+        let mut state = self.state();
+        state.look();
+        let [_waiting, used @ ..] = &state.masters[..] else { return true };
+        used.iter().all(|other| other.fd == master || other.revents & POLLHUP != 0)
+    }
+
+    /// Waits until there is nothing to wait for.
+    pub async fn settled(&self) {
+        loop {
+            let progress = self.0.progress.notified();
+            if self.is_settled() {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    pub(super) fn set_waiting(&self, pty: Option<&Pty>) {
+        self.state().masters[0] = entry(pty.map_or(NONE, Pty::as_raw_fd));
+    }
+
+    /// A terminal is in use, and that has yet to be dealt with.
+    pub(super) fn add(&self, master: RawFd) {
+        let mut state = self.state();
+        state.masters.push(entry(master));
+        state.held += 1;
+    }
+
+    /// A terminal is about to be closed.
+    pub(super) fn remove(&self, master: RawFd, is_held: bool) {
+        let mut state = self.state();
+        state.masters.retain(|entry| entry.fd != master);
+        state.held -= usize::from(is_held);
+        self.0.progress.notify_waiters();
+    }
+
+    pub(super) fn hold(&self) {
+        self.state().held += 1;
+    }
+
+    pub(super) fn let_go(&self) {
+        self.state().held -= 1;
+        self.0.progress.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether the reactor will tell of something: that a program has opened the one that waits, or was there and set
+    /// something, or has set another.
+    fn has_news(&mut self) -> bool {
+        self.look();
+        let [waiting, used @ ..] = &self.masters[..] else { return false };
+        let is_opened = waiting.fd != NONE && waiting.revents & POLLHUP == 0;
+        is_opened || waiting.revents & POLLPRI != 0 || used.iter().any(|used| used.revents & POLLPRI != 0)
+    }
+
+    fn look(&mut self) {
+        // Without an answer, because of a signal for one, there is no news.
+        self.masters.iter_mut().for_each(|entry| entry.revents = POLLHUP);
+        // SAFETY: the entries are ours, as many as is said, and outlive the call, which does not wait.
+        unsafe { poll(self.masters.as_mut_ptr(), self.masters.len() as nfds_t, 0) };
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { masters: vec![entry(NONE)], held: 0 }
+    }
+}
+
+fn entry(fd: RawFd) -> pollfd {
+    pollfd { fd, events: POLLPRI, revents: 0 }
+}
+
+/// Is passed over by poll(2).
+const NONE: RawFd = -1;

@@ -1,0 +1,120 @@
+//! The terminals of a serial line: each program that opens one becomes a reader and a writer of the line, and what it
+//! sets there is asked of the device before its next byte goes out.
+//!
+//! ```text
+//!   accept ──► seated at both hubs ──► set … set ──► closed by the program
+//!                                                └─► let go by the line: the program reads what it was given, hang-up
+//! ```
+//!
+//! It moves no byte: that is the pumps'.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::hub::Via;
+use super::line::{Stop, stopped};
+use super::serial::SerialPort;
+use super::shared::Shared;
+use crate::outlet::Peer;
+use crate::outlet::tty::{Change, Settling, Tty, TtyListener, TtySink, TtySource};
+use crate::serial::{Gate, Hold};
+
+/// Serves the programs that open terminals of this line, until the daemon stops and those that are there have read what
+/// they were given.
+pub(super) async fn serve(listener: TtyListener, shared: Arc<Shared>, serial: Arc<SerialPort>, stop: Stop) {
+    let (holds, held) = mpsc::channel(1);
+    serial.gate.ask_before_sending(sentinel(&serial.gate, listener.settling(), holds));
+    let settling = listener.settling();
+    tokio::select! {
+        () = accept(listener, shared, serial, stop) => {}
+        () = let_go_when_settled(held, settling) => {}
+    }
+}
+
+async fn accept(mut listener: TtyListener, shared: Arc<Shared>, serial: Arc<SerialPort>, mut stop: Stop) {
+    let mut programs = JoinSet::new();
+    let mut shown = serial.shown.subscribe();
+    while !*stop.borrow() {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => {}
+            // Programs over the limit share the last terminal.
+            accepted = listener.accept(), if programs.len() < MOST_TERMINALS => match accepted {
+                Ok(tty) => {
+                    // Nobody else is there any more, but that may not have been dealt with.
+                    let gone = if tty.news.is_alone() { std::mem::take(&mut programs) } else { JoinSet::new() };
+                    programs.spawn(attend(tty, gone, shared.clone(), serial.clone()));
+                }
+                Err(e) => {
+                    shared.tell("error", format!("{e}; programs that open it now share a terminal"));
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Ok(()) = shown.changed() => listener.set_up(*shown.borrow_and_update()),
+            Some(_) = programs.join_next() => {}
+        }
+    }
+    drop(listener);
+    while programs.join_next().await.is_some() {}
+}
+
+/// One terminal, from its opening to its end, after those that are `gone`.
+async fn attend(tty: Tty, mut gone: JoinSet<()>, shared: Arc<Shared>, serial: Arc<SerialPort>) {
+    let Tty { sink, source, mut news } = tty;
+    while gone.join_next().await.is_some() {}
+    serial.terminal_opened().await;
+    if let Err(why) = seat(&shared, sink, source) {
+        shared.events.tell("refuse", &shared.name, Some(TTY), format!("a program was refused: {why}"));
+    }
+    loop {
+        match news.next().await {
+            Change::Set(settings) => serial.terminal_set(settings).await,
+            Change::Closed => break,
+            Change::Abandoned => {
+                news.let_programs_read().await;
+                break;
+            }
+        }
+    }
+    serial.terminal_closed().await;
+}
+
+/// Whoever is seated at one of the lines only is let go by the other.
+fn seat(shared: &Shared, sink: TtySink, source: TtySource) -> Result<(), String> {
+    let (Some(readers), Some(writers)) = (shared.hub("serial.rx"), shared.hub("serial.tx")) else {
+        return Err("the line is not there".to_owned());
+    };
+    readers.seat_reader(Box::new(sink), Via::Tty, Peer::default())?;
+    writers.seat_writer(Box::new(source), Via::Tty, Peer::default())
+}
+
+/// What any program set before another one wrote goes first, though nobody may have seen it yet: shuts the gate.
+fn sentinel(gate: &Arc<Gate>, settling: Settling, holds: mpsc::Sender<Hold>) -> Box<dyn Fn() + Send + Sync> {
+    let gate = Arc::downgrade(gate);
+    Box::new(move || {
+        if !settling.is_settled()
+            && let Some(gate) = gate.upgrade()
+        {
+            // One that is there already serves as well.
+            let _ = holds.try_send(gate.hold());
+        }
+    })
+}
+
+/// Ends only by being dropped.
+async fn let_go_when_settled(mut held: mpsc::Receiver<Hold>, settling: Settling) {
+    while let Some(_hold) = held.recv().await {
+        // A program whose settings cannot be dealt with is not to hold up the line.
+        let _ = timeout(PAUSE, settling.settled()).await;
+    }
+}
+
+/// The link's name.
+pub(super) const TTY: &str = "serial.tty";
+/// Of one line. The kernel has some thousands for everybody.
+const MOST_TERMINALS: usize = 64;
+const PAUSE: Duration = Duration::from_secs(1);

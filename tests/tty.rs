@@ -1,0 +1,480 @@
+//! A serial port as somebody meets it who opens `serial.tty` with what they have always used.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, or says that it is skipped"
+)]
+
+#[path = "common/cable.rs"]
+mod cable;
+mod common;
+#[path = "common/vitals.rs"]
+mod vitals;
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use cable::Cable;
+use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
+use common::{Bus, Daemon, PATIENCE, kill, read_exactly, read_line, wait_for, within};
+use firmware_mock::DeviceKind;
+use nix::libc::O_NOCTTY;
+use nix::sys::signal::Signal;
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use vitals::{Events, wait_asleep};
+
+/// A simulated board and the daemon that has it.
+struct Board {
+    name: &'static str,
+    daemon: Daemon,
+    bus: Bus,
+}
+
+impl Board {
+    fn with(kind: DeviceKind, name: &'static str, general: &str, serial: &str) -> Self {
+        let bus = Bus::with(&[kind]);
+        let daemon = Daemon::run(&bus.device(name, &format!("{general}\n[device.serial]\n{serial}")));
+        Self { name, daemon, bus }
+    }
+
+    fn uno(serial: &str) -> Self {
+        Self::with(DeviceKind::Uno, "uno", "", serial)
+    }
+
+    fn tty(&self) -> PathBuf {
+        tty(&self.daemon, self.name)
+    }
+
+    fn open(&self) -> File {
+        open(&self.daemon, self.name)
+    }
+
+    fn stty(&self, args: &[&str]) {
+        stty(&self.daemon, self.name, args);
+    }
+
+    /// Sets the speed, and waits until the board has it: of what two programs set at one moment either may be last.
+    fn stty_speed(&self, speed: &str) {
+        self.stty(&[speed]);
+        let lines = || self.daemon.answer(&["serial", self.name, "lines"]);
+        wait_for(|| lines().contains(&format!(" baud={speed} ")).then_some(()), lines);
+    }
+}
+
+fn tty(daemon: &Daemon, device: &str) -> PathBuf {
+    daemon.path(&format!("{device}/serial.tty"))
+}
+
+/// As programs open a port: for both directions, not as their terminal.
+fn open(daemon: &Daemon, device: &str) -> File {
+    let path = tty(daemon, device);
+    within(PATIENCE, || OpenOptions::new().read(true).write(true).custom_flags(O_NOCTTY).open(path).unwrap())
+}
+
+fn stty(daemon: &Daemon, device: &str, args: &[&str]) {
+    let output = Command::new("stty").arg("-F").arg(tty(daemon, device)).args(args).output().unwrap();
+    assert!(output.status.success(), "stty {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn say(mut port: &File, line: &str) {
+    port.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+fn ask(port: &File, line: &str) -> String {
+    say(port, line);
+    read_line(port)
+}
+
+/// A value of the board's answer to `STATUS`.
+fn status(port: &File, key: &str) -> String {
+    let answer = ask(port, "STATUS");
+    let value = answer.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("no {key} in {answer:?}")).to_owned()
+}
+
+/// A board that has just come up may greet whoever listens.
+fn wait_boot(port: &File) {
+    say(port, "PING boot");
+    while read_line(port) != "PONG boot" {}
+}
+
+/// Whether there is nothing to read now.
+fn is_silent(port: &File) -> bool {
+    let mut fds = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(port), nix::poll::PollFlags::POLLIN)];
+    nix::poll::poll(&mut fds, 50u8).unwrap() == 0
+}
+
+#[test]
+fn a_program_that_opens_the_terminal_talks_to_the_board_and_every_byte_is_only_a_byte() {
+    let board = Board::uno("");
+    let port = board.open();
+    wait_boot(&port);
+    assert_eq!(ask(&port, "LED ON"), "LED ON");
+    assert_eq!(ask(&port, "SUM 1 2 39"), "SUM 42");
+    assert_eq!((status(&port, "dtr"), status(&port, "resets")), ("0".into(), "0".into()), "opening is silent");
+    let echo = Board::with(DeviceKind::Echo, "echo", "", "");
+    let (port, every) = (echo.open(), (0..=255).collect::<Vec<u8>>());
+    (&port).write_all(&every).unwrap();
+    assert_eq!(read_exactly(port, 256).1, every);
+}
+
+#[test]
+fn a_mebibyte_comes_back_from_an_echo_whatever_the_chunks() {
+    let board = Board::with(DeviceKind::Echo, "echo", "", "");
+    let port = board.open();
+    let sent = random(1 << 20, 31);
+    let writer = thread::spawn({
+        let (sent, port) = (sent.clone(), port.try_clone().unwrap());
+        move || write_in_chunks(&port, &sent, &[1, 63, 64, 65, 4096, 3, 10_000, 512])
+    });
+    within(PATIENCE, move || {
+        read_in_chunks(&port, sent.len(), &[4096, 1, 100, 64, 9999], |offset, got| {
+            assert_same(&sent[offset..offset + got.len()], got, offset);
+        });
+    });
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_speed_that_stty_sets_is_the_boards_before_anything_that_is_written_later() {
+    let board = Board::uno("");
+    let (monitor, answers, lines) =
+        (board.open(), board.daemon.reader("uno/serial.rx"), board.daemon.writer("uno/serial.tx"));
+    wait_boot(&monitor);
+    while read_line(&answers) != "PONG boot" {}
+    for speed in ["57600", "9600", "9600", "300", "115200"] {
+        board.stty(&[speed]);
+        assert_eq!(status(&monitor, "baud"), speed, "through a terminal that was open all the time");
+        read_line(&answers);
+        board.stty(&[if speed == "300" { "600" } else { "300" }]);
+        board.stty(&[speed]);
+        (&lines).write_all(b"STATUS\n").unwrap();
+        let told = read_line(&answers);
+        assert!(told.contains(&format!(" baud={speed} ")), "through the FIFOs: {told}");
+        read_line(&monitor);
+    }
+    drop(monitor);
+    board.stty(&["57600"]);
+    assert_eq!(status(&board.open(), "baud"), "57600", "nobody has asked for anything else");
+}
+
+#[test]
+fn nothing_is_echoed_to_what_hangs_on_the_port() {
+    let cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("", "outlets = [\"tty\"]"));
+    let port = open(&daemon, "board");
+    cable.say(b"nobody asked\n");
+    assert_eq!(read_line(&port), "nobody asked");
+    let mut settings = tcgetattr(&port).unwrap();
+    settings.local_flags = LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG;
+    tcsetattr(&port, SetArg::TCSANOW, &settings).unwrap();
+    // A round trip, so that what was set has been seen.
+    (&port).write_all(b"first").unwrap();
+    assert_eq!(cable.hear(5), b"first");
+    cable.say(b"\x03still\x04nothing\n");
+    assert_eq!(read_exactly(port.try_clone().unwrap(), 15).1, b"\x03still\x04nothing\n");
+    (&port).write_all(b"second").unwrap();
+    assert_eq!(cable.hear(6), b"second", "and nothing before it");
+}
+
+#[test]
+fn a_program_finds_nothing_of_the_one_before_it() {
+    let board = Board::uno("baud = 115200\n");
+    for n in 0..20 {
+        let port = board.open();
+        if n == 0 {
+            wait_boot(&port);
+        }
+        assert_eq!(status(&port, "baud"), "115200");
+        assert_eq!(
+            tcgetattr(&port).unwrap().local_flags & (LocalFlags::ECHO | LocalFlags::ICANON),
+            LocalFlags::empty()
+        );
+        say(&port, &format!("PING {n}"));
+        // The answer waits in the terminal, unread.
+        wait_for(|| (!is_silent(&port)).then_some(()), || "no answer".into());
+        board.stty_speed("1200");
+        let mut settings = tcgetattr(&port).unwrap();
+        settings.local_flags.insert(LocalFlags::ECHO | LocalFlags::ICANON);
+        tcsetattr(&port, SetArg::TCSANOW, &settings).unwrap();
+    }
+}
+
+#[test]
+fn programs_at_the_same_time_each_get_everything() {
+    let board = Board::uno("");
+    let answers = board.daemon.reader("uno/serial.rx");
+    let clients = |n| board.daemon.wait_pipe("uno", "serial.rx", |pipe| pipe["clients"].as_array().unwrap().len() == n);
+    let opened = |n| {
+        let port = board.open();
+        clients(n);
+        port
+    };
+    clients(1);
+    let ports: Vec<File> = (2..10).map(opened).collect();
+    wait_boot(&ports[0]);
+    for port in &ports[1..] {
+        while read_line(port) != "PONG boot" {}
+    }
+    while read_line(&answers) != "PONG boot" {}
+    for (n, port) in ports.iter().enumerate() {
+        say(port, &format!("PING {n}"));
+        for reader in ports.iter().chain([&answers]) {
+            assert_eq!(read_line(reader), format!("PONG {n}"));
+        }
+    }
+    let told = board.daemon.pipe("uno", "serial.tx");
+    assert_eq!(told["clients"].as_array().unwrap().iter().filter(|client| client["kind"] == "tty").count(), 8);
+    assert_eq!(told["tty"], board.tty().to_str().unwrap());
+}
+
+#[test]
+fn a_program_that_holds_the_terminal_goes_on_after_an_unplug_at_the_speed_it_set() {
+    let board = Board::uno("");
+    let port = board.open();
+    wait_boot(&port);
+    board.stty_speed("19200");
+    let (node, name) = (port.metadata().unwrap().ino(), std::fs::read_link(board.tty()).unwrap());
+    let mut settings = tcgetattr(&port).unwrap();
+    nix::sys::termios::cfsetspeed(&mut settings, nix::sys::termios::BaudRate::B57600).unwrap();
+    tcsetattr(&port, SetArg::TCSADRAIN, &settings).unwrap();
+    assert_eq!(status(&port, "baud"), "57600");
+    let mut events = Events::of(&board.daemon);
+    board.bus.command("unplug uno 100");
+    events.wait("detach", "uno");
+    say(&port, "PING early");
+    events.wait("attach", "uno");
+    while read_line(&port) != "PONG early" {}
+    assert_eq!(status(&port, "baud"), "57600");
+    assert_eq!((port.metadata().unwrap().ino(), std::fs::read_link(board.tty()).unwrap()), (node, name));
+}
+
+#[test]
+fn with_eof_a_program_gets_what_had_arrived_and_a_hang_up_and_the_next_one_a_fresh_terminal() {
+    let mut cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("unplug = \"eof\"", "outlets = [\"tty\"]"));
+    let port = open(&daemon, "board");
+    cable.say(b"last words");
+    wait_for(|| (!is_silent(&port)).then_some(()), || "nothing comes".into());
+    cable.unplug();
+    let mut reader = port.try_clone().unwrap();
+    let rest = within(PATIENCE, move || {
+        let mut rest = Vec::new();
+        // A program whose terminal is hung up in the middle of a read gets EIO, see tty_ioctl(4).
+        let end = reader.read_to_end(&mut rest);
+        assert!(end.as_ref().is_ok_and(|n| *n == rest.len()) || end.is_err_and(|e| e.raw_os_error() == Some(5)));
+        rest
+    });
+    assert_eq!(rest, b"last words");
+    assert_eq!((&port).write(b"x").unwrap_err().raw_os_error(), Some(5));
+    let next = open(&daemon, "board");
+    cable.plug();
+    (&next).write_all(b"hello").unwrap();
+    assert_eq!(cable.hear(5), b"hello");
+    cable.say(b"back\n");
+    assert_eq!(read_line(&next), "back");
+}
+
+#[test]
+fn the_name_stands_before_the_device_is_there_and_goes_with_the_daemon() {
+    let mut cable = Cable::new();
+    cable.unplug();
+    let mut daemon = Daemon::run_unattached(&cable.device("mode = 0o640", "outlets = [\"tty\"]"));
+    let port = open(&daemon, "board");
+    assert_eq!(port.metadata().unwrap().mode() & 0o777, 0o640);
+    (&port).write_all(b"early").unwrap();
+    cable.plug();
+    assert_eq!(cable.hear(5), b"early");
+    assert!(!daemon.path("board/serial.rx").exists());
+    assert!(daemon.end().success());
+    assert_eq!(tty(&daemon, "board").symlink_metadata().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!((&port).write(b"x").unwrap_err().raw_os_error(), Some(5), "programs are hung up");
+}
+
+#[test]
+fn a_link_that_a_killed_daemon_left_is_replaced() {
+    let cable = Cable::new();
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, config) = (temp.path().join("run"), cable.device("", "outlets = [\"tty\"]"));
+    let mut killed = Daemon::run_in(&dir, &config);
+    killed.wait_attached();
+    let port = open(&killed, "board");
+    kill(killed.child.id(), Signal::SIGKILL);
+    within(PATIENCE, move || (&port).read_to_end(&mut Vec::new()).map_or(0, |n| n));
+    killed.child.wait().unwrap();
+    assert!(tty(&killed, "board").symlink_metadata().is_ok());
+    // Whatever it leads to by then.
+    std::fs::remove_file(tty(&killed, "board")).unwrap();
+    symlink("/dev/null", tty(&killed, "board")).unwrap();
+    let mut daemon = Daemon::run_in(&dir, &config);
+    daemon.wait_attached();
+    let port = open(&daemon, "board");
+    (&port).write_all(b"here").unwrap();
+    assert_eq!(cable.hear(4), b"here");
+}
+
+#[test]
+fn a_terminal_costs_nothing_while_nothing_happens_open_or_not() {
+    let cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("", "outlets = [\"tty\"]"));
+    for _ in 0..50 {
+        let port = open(&daemon, "board");
+        (&port).write_all(b"x").unwrap();
+        assert_eq!(cable.hear(1), b"x");
+    }
+    let before = daemon.descriptors();
+    wait_asleep(daemon.child.id());
+    let port = open(&daemon, "board");
+    cable.say(b"y");
+    assert_eq!(read_exactly(port.try_clone().unwrap(), 1).1, b"y");
+    wait_asleep(daemon.child.id());
+    drop(port);
+    wait_for(|| (daemon.descriptors() <= before).then_some(()), || format!("{} descriptors", daemon.descriptors()));
+}
+
+#[test]
+fn the_board_is_reset_when_a_program_opens_its_terminal_if_that_is_asked_for() {
+    let board = Board::uno("reset = \"on-open\"\n");
+    for expected in ["1", "2"] {
+        let port = board.open();
+        while read_line(&port) != "READY" {}
+        wait_boot(&port);
+        assert_eq!(status(&port, "resets"), expected);
+        let second = board.open();
+        assert_eq!(status(&second, "resets"), expected, "only the first one resets");
+        drop((port, second));
+        board.daemon.wait_pipe("uno", "serial.rx", |pipe| pipe["open"] == false);
+    }
+}
+
+/// Runs a program on the terminal of a fresh board; `None`, told as skipped, where it is not installed.
+fn run(program: &str, args: impl Fn(&Board) -> Vec<String>, input: &str) -> Option<String> {
+    let board = Board::uno("");
+    wait_boot(&board.open());
+    let mut command = Command::new(program);
+    command.args(args(&board)).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        println!("skipped: {program} is not installed, so it was not tried on serial.tty");
+        return None;
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    // Some end at the end of their input, though the answer is still to come.
+    let closer = thread::spawn(move || {
+        thread::sleep(Duration::from_secs(1));
+        drop(stdin);
+    });
+    let output: Output = within(PATIENCE, move || child.wait_with_output().unwrap());
+    closer.join().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{program}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    Some(text)
+}
+
+#[test]
+fn socat_picocom_and_tio_talk_to_the_board_at_the_speed_they_were_given() {
+    let port = |board: &Board| board.tty().display().to_string();
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let socat = run("socat", |board| words(&format!("-t 1 - FILE:{},raw,echo=0,b19200", port(board))), "STATUS\n");
+    let arguments = |board: &Board| [words("-q -b 57600 -x 800 -t"), vec!["STATUS\n".into(), port(board)]].concat();
+    let picocom = run("picocom", arguments, "");
+    let tio = run("tio", |board| words(&format!("-b 38400 {}", port(board))), "STATUS\n");
+    for (program, said, speed) in [("socat", socat, 19_200), ("picocom", picocom, 57_600), ("tio", tio, 38_400)] {
+        if let Some(said) = said {
+            assert!(said.contains(&format!("STATUS led=off baud={speed} dtr=0 resets=0")), "{program}: {said}");
+        }
+    }
+}
+
+#[test]
+fn screen_shows_what_the_board_answers() {
+    let board = Board::uno("");
+    wait_boot(&board.open());
+    let temp =
+        tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700)).tempdir().unwrap();
+    let screen = |args: &[&str]| {
+        let mut command = Command::new("screen");
+        command.env("SCREENDIR", temp.path()).env("TERM", "xterm").args(["-S", "usbpipe"]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).status()
+    };
+    let Ok(started) = screen(&["-d", "-m", board.tty().to_str().unwrap(), "4800"]) else {
+        println!("skipped: screen is not installed, so it was not tried on serial.tty");
+        return;
+    };
+    assert!(started.success());
+    board.daemon.wait_pipe("uno", "serial.tx", |pipe| pipe["open"] == true);
+    let copy = temp.path().join("copy");
+    let shown = || {
+        screen(&["-X", "stuff", "STATUS\n"]).unwrap();
+        screen(&["-X", "hardcopy", copy.to_str().unwrap()]).unwrap();
+        let text = std::fs::read_to_string(&copy).unwrap_or_default();
+        text.contains("STATUS led=off baud=4800 dtr=0").then_some(())
+    };
+    wait_for(shown, || std::fs::read_to_string(&copy).unwrap_or_default());
+    assert!(screen(&["-X", "quit"]).unwrap().success());
+}
+
+/// A Python that has pyserial.
+fn python() -> Option<&'static str> {
+    let has_it =
+        |python: &&str| Command::new(python).args(["-c", "import serial"]).output().is_ok_and(|o| o.status.success());
+    ["python3", "/usr/bin/python3"].into_iter().find(has_it)
+}
+
+#[test]
+fn pyserial_sets_any_speed_flushes_breaks_and_reads_as_on_a_port() {
+    let Some(python) = python() else {
+        println!("skipped: there is no pyserial (python3-serial), so it was not tried on serial.tty");
+        return;
+    };
+    let board = Board::uno("");
+    wait_boot(&board.open());
+    let tty = board.tty();
+    let output = within(PATIENCE, move || Command::new(python).args(["-c", PYSERIAL]).arg(tty).output().unwrap());
+    let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complaint}");
+    assert_eq!(said, "LED ON\n0 1 2 3 4\n9600\n250000\n\n57600 8N2\nclosed\n");
+}
+
+const PYSERIAL: &str = r#"
+import serial, sys
+port = serial.Serial(sys.argv[1], 9600, timeout=5, exclusive=True)
+def status():
+    port.write(b"STATUS\n")
+    return dict(word.split("=") for word in port.readline().decode().split()[1:])["baud"]
+port.write(b"LED ON\n")
+print(port.readline().decode(), end="")
+port.timeout = 0
+rounds = []
+for i in range(5):
+    port.write(b"PING %d\n" % i)
+    line = b""
+    while not line.endswith(b"\n"):
+        line += port.readline()
+    rounds.append(line.split()[1].decode())
+print(*rounds)
+port.timeout = 5
+print(status())
+port.baudrate = 250000
+print(status())
+port.write(b"PING lost\n")
+while port.in_waiting < 10: pass
+port.reset_input_buffer()
+port.reset_output_buffer()
+port.send_break(0.05)
+port.flush()
+port.timeout = 0.2
+print(port.readline().decode())
+port.timeout = 5
+port.stopbits = serial.STOPBITS_TWO
+port.baudrate = 57600
+print(status(), "8N2")
+port.close()
+print("closed")
+"#;
