@@ -24,7 +24,7 @@ impl Lab {
     pub(crate) fn new() -> Self {
         let dir = TempDir::new().expect("a directory for temporary files");
         let (mock, mock_stderr, port) = start_mock();
-        let (daemon, daemon_stderr) = start_daemon(dir.path(), port);
+        let (daemon, daemon_stderr) = start_daemon(dir.path(), &config(port));
         let direct = Remote { host: "127.0.0.1".into(), port, busid: Some("1-8".into()) };
         Self { daemon, direct, mock, dir, _stderr: [mock_stderr, daemon_stderr] }
     }
@@ -66,15 +66,20 @@ fn start_mock() -> (Process, BufReader<ChildStderr>, u16) {
     (mock, stderr, port)
 }
 
-/// The daemon with its defaults, and with sockets.
-fn start_daemon(dir: &Path, port: u16) -> (Process, BufReader<ChildStderr>) {
-    let config = dir.join("usbpipe.toml");
+/// One device with its defaults, and with sockets.
+fn config(port: u16) -> String {
     let remote = format!("[[device]]\nname = \"zero\"\nremote = \"usbip://127.0.0.1:{port}/1-3\"\n");
     let pipes = ["0x81", "0x01", "0x82", "0x02"]
         .map(|ep| format!("[[device.pipe]]\nendpoint = {ep}\noutlets = [\"fifo\", \"socket\"]\n"));
-    std::fs::write(&config, remote + &pipes.concat()).expect("written");
+    remote + &pipes.concat()
+}
+
+/// The daemon with this configuration, its device attached, in the run dir `run` of this directory.
+pub(crate) fn start_daemon(dir: &Path, config: &str) -> (Process, BufReader<ChildStderr>) {
+    let file = dir.join("usbpipe.toml");
+    std::fs::write(&file, config).expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_usbpipe"));
-    command.arg("--dir").arg(dir.join("run")).arg("-c").arg(config).arg("run").env_remove("RUST_LOG");
+    command.arg("--dir").arg(dir.join("run")).arg("-c").arg(file).arg("run").env_remove("RUST_LOG");
     let mut daemon = Process::start(command.stderr(Stdio::piped()));
     let mut stderr = BufReader::new(daemon.0.stderr.take().expect("it is a pipe"));
     line_with(&mut stderr, "attach");

@@ -10,6 +10,7 @@ mod lab;
 mod process;
 mod role;
 mod table;
+mod tty;
 
 use std::process::ExitCode;
 
@@ -46,7 +47,10 @@ fn main() -> ExitCode {
     if is_wanted(FIGURES[3]) {
         fan_out::measure(&lab, &mut table);
     }
+    if is_wanted(FIGURES[4]) {
+        tty::measure(&lab, &mut table);
+    }
     ExitCode::SUCCESS
 }
 
-const FIGURES: [&str; 4] = ["bulk_in", "echo", "bulk_out", "fan_out"];
+const FIGURES: [&str; 5] = ["bulk_in", "echo", "bulk_out", "fan_out", "tty"];

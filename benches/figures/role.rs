@@ -47,6 +47,21 @@ pub(crate) fn sharer(connections: UnixListener, from: &str, bytes: u64) -> Proce
     role("share", from, bytes, OwnedFd::from(connections).into())
 }
 
+/// Writes the pattern into what it has as stdin, a terminal's end.
+pub(crate) fn feeder(end: OwnedFd, bytes: u64) -> Process {
+    role("feed", "-", bytes, end.into())
+}
+
+/// Reads what it has as stdin.
+pub(crate) fn drainer(end: OwnedFd, bytes: u64) -> Process {
+    role("drain", "-", bytes, end.into())
+}
+
+/// Sends back what comes from stdin, until it is killed.
+pub(crate) fn echo(end: OwnedFd) -> Process {
+    role("echo", "-", u64::MAX, end.into())
+}
+
 /// Waits for its end and gives the time it measured.
 pub(crate) fn finish(mut process: Process) -> Duration {
     let mut printed = String::new();
@@ -68,6 +83,12 @@ pub(crate) fn play(args: &[String]) {
     let time = match name.as_str() {
         "read" => take(File::open(path).expect("opened"), bytes, |_, _| {}),
         "write" => give(OpenOptions::new().write(true).open(path).expect("opened"), FIFO_WRITE, bytes),
+        "feed" => give(stdin(), FIFO_WRITE, bytes),
+        "drain" => take(stdin(), bytes, |_, _| {}),
+        "echo" => {
+            let end = stdin();
+            take(&end, bytes, |_, chunk| (&end).write_all(chunk).expect("written"))
+        }
         "send" => give(accept(), TCP_WRITE, bytes),
         "receive" => {
             let pattern = pattern(PACKET + CHUNK);
@@ -123,6 +144,12 @@ fn share(from: &str, bytes: u64) -> Duration {
         left -= n.min(left);
     }
     start.elapsed()
+}
+
+/// What came as stdin, for both directions.
+fn stdin() -> File {
+    // SAFETY: descriptor 0 is what the parent gave, and nothing else here uses it.
+    unsafe { OwnedFd::from_raw_fd(0) }.into()
 }
 
 /// One connection to the listener that came as stdin.
