@@ -265,6 +265,16 @@ fn status_shows_who_reads_what_and_the_fifo_too() {
     assert_eq!(read_exactly(fifo.try_clone().unwrap(), 5).1, b"hello");
     let shown = clients(&daemon, "ep_82");
     assert_eq!((&shown[0]["kind"], &shown[0]["bytes"]), (&"fifo".into(), &5.into()));
+    let seen = |pid: u32| (clients(&daemon, "ep_82")[0]["pid"] == pid).then_some(());
+    // This process opened the FIFO; then another does, while the client stays.
+    wait_for(|| seen(std::process::id()), || daemon.pipe("zero", "ep_82").to_string());
+    drop(fifo);
+    wait_clients(&daemon, "ep_82", 1);
+    let mut cat = Command::new("cat").arg(daemon.path("zero/ep_82")).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(|| seen(cat.id()), || daemon.pipe("zero", "ep_82").to_string());
+    assert_eq!(clients(&daemon, "ep_82")[0]["command"], "cat");
+    cat.kill().unwrap();
+    cat.wait().unwrap();
     assert_eq!((&shown[1]["kind"], &shown[1]["pid"]), (&"socket".into(), &std::process::id().into()));
     assert_eq!((&shown[1]["bytes"], &shown[1]["lost_bytes"]), (&5.into(), &0.into()));
     assert_eq!(shown[1]["uid"], nix::unistd::getuid().as_raw());
@@ -273,7 +283,7 @@ fn status_shows_who_reads_what_and_the_fifo_too() {
     let text = String::from_utf8(daemon.ask(&["status"]).stdout).unwrap();
     let line = text.lines().find(|l| l.contains(&format!("pid={}", std::process::id()))).unwrap();
     assert!(line.contains("socket") && line.contains(comm.trim_end()) && line.contains("bytes=5"), "{line}");
-    drop((client, fifo));
+    drop(client);
     wait_clients(&daemon, "ep_82", 0);
 }
 

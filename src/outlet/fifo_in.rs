@@ -74,7 +74,7 @@ impl InFifo {
         self.end.as_ref().is_some_and(|fd| !has_error(fd))
     }
 
-    /// Told when somebody opens or closes it while it has a reader: there may be a second one now.
+    /// Told when somebody opens or closes it while others read: there may be a second one now, or another one.
     pub fn crowd(&self) -> Arc<Notify> {
         self.crowd.clone()
     }
@@ -126,6 +126,7 @@ impl StandingSink for InFifo {
         loop {
             ready!(self.changes.poll_changed(cx));
             if self.has_reader() {
+                self.crowd.notify_one();
                 return Poll::Ready(());
             }
         }

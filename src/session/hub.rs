@@ -40,8 +40,9 @@ pub(super) struct Hub {
     events: Events,
     door: Door,
     rules: Rules,
-    /// The programs behind the FIFO, who are nobody in particular.
+    /// The programs behind the FIFO together, and one of them, as far as anybody has looked.
     fifo: Arc<Account>,
+    fifo_peer: Mutex<Peer>,
     fifo_told: Mutex<Tally>,
     guests: Arc<Mutex<Vec<Arc<Entry>>>>,
 }
@@ -110,6 +111,7 @@ impl Hub {
             door,
             rules,
             fifo: Arc::default(),
+            fifo_peer: Mutex::default(),
             fifo_told: Mutex::default(),
             guests: Arc::default(),
         })
@@ -186,15 +188,14 @@ impl Hub {
         }
     }
 
+    /// The process that was seen to have the FIFO open; `None` while nobody has looked.
+    pub(super) fn saw_at_fifo(&self, pid: Option<u32>) {
+        *lock(&self.fifo_peer) = pid.map(Peer::process).unwrap_or_default();
+    }
+
     /// Who is there, those at the FIFO first.
     pub(super) fn clients(&self) -> Vec<ClientStatus> {
-        let fifo = self.fifo.is_open().then(|| ClientStatus {
-            kind: "fifo".into(),
-            pid: None,
-            uid: None,
-            command: None,
-            tally: self.fifo.tally(),
-        });
+        let fifo = self.fifo.is_open().then(|| client_status("fifo", &lock(&self.fifo_peer), &self.fifo));
         let guests = lock(&self.guests);
         fifo.into_iter().chain(guests.iter().map(|entry| entry.status())).collect()
     }
@@ -231,9 +232,13 @@ impl Entry {
             Via::Descriptor => "descriptor",
             Via::Tty => "tty",
         };
-        let Peer { pid, uid, command } = self.peer.clone();
-        ClientStatus { kind: kind.to_owned(), pid, uid, command, tally: self.account.tally() }
+        client_status(kind, &self.peer, &self.account)
     }
+}
+
+fn client_status(kind: &str, peer: &Peer, account: &Account) -> ClientStatus {
+    let Peer { pid, uid, command } = peer.clone();
+    ClientStatus { kind: kind.to_owned(), pid, uid, command, tally: account.tally() }
 }
 
 impl Guest for Card {

@@ -315,11 +315,12 @@ fn watch(context: &Context, fifo: Option<&InFifo>, hub: Arc<Hub>) -> impl Future
     let (events, device, outlet) = (context.events.clone(), context.device.clone(), context.outlet.clone());
     let (counters, fifo) = (context.counters.clone(), fifo.map(|fifo| (fifo.crowd(), fifo.path().to_owned())));
     let tell_crowd = move |event: &str, text: String| events.tell(event, &device, Some(&outlet), text);
+    let lossy_hub = hub.clone();
     let lossy = async move {
         loop {
             counters.loss().await;
             tokio::time::sleep(LOSS_PAUSE).await;
-            hub.tell_losses();
+            lossy_hub.tell_losses();
         }
     };
     let crowds = async move {
@@ -329,6 +330,7 @@ fn watch(context: &Context, fifo: Option<&InFifo>, hub: Arc<Hub>) -> impl Future
         loop {
             let looked_at = path.clone();
             let readers = tokio::task::spawn_blocking(move || openers(&looked_at)).await.unwrap_or_default();
+            hub.saw_at_fifo(readers.first().copied());
             if readers.len() > 1 {
                 let pids: Vec<String> = readers.iter().map(u32::to_string).collect();
                 tell_crowd(
