@@ -201,11 +201,17 @@ fn pyserial_talks_to_a_board() {
         println!("skipped: examples/board.py: there is no pyserial (python3-serial)");
         return;
     };
-    let Some(board) = Simulator::with(9600, "pyserial with the sketch") else { return };
-    let mut example = command(python);
-    example.arg(folder().join("board.py")).arg(&board.port);
-    let answers = "LED ON\nPONG 0\nPONG 1\nPONG 2\nPONG 3\nPONG 4\nSTATUS led=on baud=9600 dtr=0 resets=0\n";
-    assert_eq!(printed_by(example), answers);
+    let talk = |place: &Path| {
+        let mut example = command(python);
+        example.arg(folder().join("board.py")).arg(place);
+        let answers = "LED ON\nPONG 0\nPONG 1\nPONG 2\nPONG 3\nPONG 4\nSTATUS led=on baud=9600 dtr=0 resets=0\n";
+        assert_eq!(printed_by(example), answers);
+    };
+    let demo = Daemon::demo();
+    talk(&demo.dir);
+    if let Some(board) = Simulator::with(9600, "pyserial with the sketch") {
+        talk(&board.port);
+    }
 }
 
 /// The block of the README that belongs to a running demo: each command prints what stands below it.
