@@ -302,3 +302,19 @@ proptest! {
         prop_assert_eq!((outcome.lost_bytes, outcome.discarded_bytes), (0, 0));
     }
 }
+
+/// What random courses find only in thousands of cases: a FIFO's readers who leave and come while clients do.
+#[test]
+fn courses_that_once_gave_a_record_twice_or_in_anothers_frame_go_well() {
+    use Event::{Come, Go, Message, Open, Room};
+    let courses: [&[Event]; 2] = [
+        &[Open, Message(0), Go(0), Message(1), Message(0), Come, Message(0), Go(1), Come],
+        &[Message(0), Open, Come, Come, Room(0, 9), Message(0), Go(1), Go(0), Go(2), Come],
+    ];
+    for course in courses {
+        let outcome = play(course, Some(Duration::ZERO));
+        check_seats(&outcome);
+        let fifo = numbers(&outcome.fifo, &outcome.messages);
+        assert!(fifo.is_sorted_by(|a, b| a < b), "{fifo:?} in {course:?}");
+    }
+}
