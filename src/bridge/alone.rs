@@ -66,3 +66,41 @@ async fn write_all(sink: &mut dyn Sink, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Transfers from the device: enough for it never to wait for the daemon.
 const IN_FLIGHT: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::super::fakes::{FakePipe, FakeSink, FakeSource};
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_device_sends_arrives_in_order_until_it_goes() {
+        let messages = (0..100u8).map(|n| vec![n; usize::from(n % 7) + 1]);
+        let expected: Vec<u8> = messages.clone().flatten().collect();
+        let (mut pipe, mut sink) = (FakePipe::sending(messages), FakeSink::default());
+        let verdict = inward(&mut pipe, &mut sink, 64).await;
+        assert!(matches!(verdict, Verdict::Device(TransferError::Disconnected)), "{verdict:?}");
+        assert_eq!(sink.bytes, expected);
+        assert_eq!(pipe.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_closes_gets_all_transfers_back() {
+        let mut pipe = FakePipe::sending((0..100u8).map(|n| vec![n; 3]));
+        let mut sink = FakeSink { closes_after: Some(10), ..FakeSink::default() };
+        assert!(matches!(inward(&mut pipe, &mut sink, 64).await, Verdict::Closed));
+        assert_eq!((sink.bytes.len(), pipe.in_flight()), (10, 0));
+    }
+
+    #[tokio::test]
+    async fn what_a_program_writes_arrives_in_order_and_a_halt_is_told() {
+        let (mut pipe, mut source) = (FakePipe::receiving(), FakeSource::of([b"one".to_vec(), b"two".to_vec()]));
+        assert!(matches!(outward(&mut pipe, &mut source, 64).await, Verdict::Closed));
+        assert_eq!(pipe.received, [b"one".to_vec(), b"two".to_vec()]);
+        pipe.results.push_back(Err(TransferError::Stall));
+        source = FakeSource::of([b"lost".to_vec(), b"next".to_vec()]);
+        let verdict = outward(&mut pipe, &mut source, 64).await;
+        assert!(matches!(verdict, Verdict::Device(TransferError::Stall)), "{verdict:?}");
+        assert!(matches!(outward(&mut pipe, &mut source, 64).await, Verdict::Closed));
+        assert_eq!(pipe.received.last().unwrap(), b"next");
+    }
+}
