@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use cable::Cable;
 use common::{Daemon, read_line, wait_child};
-use vitals::{Events, wait_asleep};
+use vitals::{Events, wait_rest};
 
 /// A program that has the port open and does with it what it is told.
 struct Other {
@@ -72,7 +72,8 @@ fn a_port_that_another_program_has_is_waited_for_without_looking_again_and_again
     let status = daemon.wait_status("board", |s| s["state"] == "leased");
     let holder = format!("in use by sh (process {})", other.child.id());
     assert!(status["reason"].as_str().unwrap().contains(&holder), "{status}");
-    wait_asleep(daemon.child.id());
+    // Not asleep: what others do in the folders above the port may wake it.
+    wait_rest(daemon.child.id());
     let mut events = Events::of(&daemon);
     other.close();
     events.wait("resume", "board");

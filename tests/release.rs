@@ -1,6 +1,6 @@
 //! A device that another program gets for a while, as somebody meets it who uploads firmware with a monitor open.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and says why")]
 
 #[path = "common/board.rs"]
 mod board;
@@ -11,12 +11,16 @@ mod common;
 mod vitals;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread::{sleep, spawn};
+use std::time::Duration;
 
 use board::Board;
 use cable::Cable;
-use common::{Bus, Daemon, kill, read_line, usbpipe, wait_child};
+use common::bytes::{assert_same, random};
+use common::{Bus, Daemon, PATIENCE, kill, read_line, usbpipe, wait_child};
 use firmware_mock::DeviceKind;
 use nix::sys::signal::Signal;
 use vitals::Events;
@@ -81,6 +85,83 @@ fn an_uploader_gets_the_port_while_a_monitor_waits_and_sees_no_end() {
     for event in ["pause", "detach", "resume", "attach"] {
         events.wait(event, "board");
     }
+}
+
+/// What a bootloader of the Arduino Uno answers (STK500 version 1, as avrdude speaks it), over this port, into a memory.
+fn bootloader(mut end: File, flash: &mut [u8]) -> std::io::Result<()> {
+    let mut address = 0;
+    loop {
+        let mut take = |n: usize| -> std::io::Result<Vec<u8>> {
+            let (mut bytes, mut at) = (vec![0; n], 0);
+            while at < n {
+                match end.read(&mut bytes[at..]) {
+                    // Nobody has the port open just now; there is no event for when somebody has.
+                    Err(e) if e.raw_os_error() == Some(nix::libc::EIO) => sleep(Duration::from_millis(5)),
+                    result => at += result?,
+                }
+            }
+            Ok(bytes)
+        };
+        let command = take(1)?[0];
+        let length = |head: &[u8]| usize::from(head[0]) << 8 | usize::from(head[1]);
+        let answer = match command {
+            b'A' => take(1).map(|_| vec![3])?,
+            b'B' => take(20).map(|_| vec![])?,
+            b'E' => take(5).map(|_| vec![])?,
+            b'V' => take(4).map(|_| vec![0])?,
+            b'U' => {
+                let at = take(2)?;
+                address = (usize::from(at[1]) << 8 | usize::from(at[0])) * 2;
+                vec![]
+            }
+            b'd' => {
+                let count = length(&take(3)?);
+                flash[address..address + count].copy_from_slice(&take(count)?);
+                vec![]
+            }
+            b't' => {
+                let count = length(&take(3)?);
+                flash[address..address + count].to_vec()
+            }
+            b'u' => vec![0x1e, 0x95, 0x0f],
+            _ => vec![],
+        };
+        take(1)?;
+        end.write_all(&[&[0x14], &answer[..], &[0x10]].concat())?;
+        if command == b'Q' {
+            return Ok(());
+        }
+    }
+}
+
+#[test]
+fn avrdude_uploads_unchanged_while_a_monitor_stays_open() {
+    if Command::new("avrdude").arg("-?").stderr(Stdio::null()).status().is_err() {
+        println!("skipped: avrdude_uploads_unchanged_while_a_monitor_stays_open: there is no avrdude; install it");
+        return;
+    }
+    let line = Line::new();
+    let sketch = random(3000, 328);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &sketch).unwrap();
+    let (sender, programmed) = channel();
+    let end = line.cable.far_end();
+    spawn(move || {
+        let mut flash = vec![0xff; 32768];
+        let done = bootloader(end, &mut flash);
+        sender.send((done.is_ok(), flash))
+    });
+    let mut release = usbpipe();
+    // It would go on for ever after its port is gone.
+    release.arg("--dir").arg(&line.daemon.dir).args(["release", "board", "--", "timeout", "-k", "1", "15", "avrdude"]);
+    release.args(["-q", "-q", "-c", "arduino"]);
+    release.args(["-p", "m328p", "-P", "{port}", "-D", "-U"]).arg(format!("flash:w:{}:r", file.path().display()));
+    let mut uploader = release.spawn().unwrap();
+    assert_eq!(wait_child(&mut uploader).code(), Some(0));
+    let (is_done, flash) = programmed.recv_timeout(PATIENCE).unwrap();
+    assert!(is_done);
+    assert_same(&sketch, &flash[..sketch.len()], 0);
+    line.goes_on();
 }
 
 #[test]
