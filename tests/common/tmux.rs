@@ -12,11 +12,15 @@
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tempfile::TempDir;
+
 use crate::common::{usbpipe, wait_for};
 
 /// A terminal with a shell in it.
 pub struct Terminal {
     name: String,
+    /// Where the server's socket is.
+    dir: TempDir,
     size: (usize, usize),
 }
 
@@ -29,7 +33,7 @@ impl Terminal {
             return None;
         }
         let name = format!("usbpipe-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let terminal = Self { name, size: (width, height) };
+        let terminal = Self { name, dir: TempDir::new().unwrap(), size: (width, height) };
         let (x, y) = (width.to_string(), height.to_string());
         let shell = "PS1='$ ' exec sh -i";
         let output =
@@ -110,7 +114,13 @@ impl Terminal {
 
     fn tmux(&self, args: &[&str]) -> Output {
         // -u: the screen holds UTF-8, whatever the locale.
-        Command::new("tmux").args(["-u", "-L", &self.name]).args(args).env_remove("TMUX").output().unwrap()
+        Command::new("tmux")
+            .args(["-u", "-S"])
+            .arg(self.dir.path().join("socket"))
+            .args(args)
+            .env_remove("TMUX")
+            .output()
+            .unwrap()
     }
 }
 
