@@ -150,17 +150,25 @@ impl InLine {
             match verdict {
                 Verdict::Stopped | Verdict::Device(TransferError::Disconnected) => return,
                 Verdict::Closed => {}
-                Verdict::Device(TransferError::Stall) => self.halted(attachment, backoff.step()).await,
+                Verdict::Device(TransferError::Stall) => {
+                    if self.halted(attachment, backoff.step()).await {
+                        return;
+                    }
+                }
                 Verdict::Device(TransferError::Io(ENOMEM)) if self.pump.as_mut().is_some_and(Pump::lower) => {
                     self.context.tell_shortage(attachment);
                 }
                 Verdict::Device(e) => {
                     self.context.tell_failure(attachment, e);
-                    self.context.pause(attachment, backoff.step()).await;
+                    if self.context.pause(attachment, backoff.step()).await {
+                        return;
+                    }
                 }
                 Verdict::Outlet(e) => {
                     self.context.tell_outlet_failure(format!("writing to {} failed: {e}", self.context.outlet));
-                    self.context.pause(attachment, backoff.step()).await;
+                    if self.context.pause(attachment, backoff.step()).await {
+                        return;
+                    }
                 }
             }
         }
@@ -211,7 +219,8 @@ impl InLine {
         matches!(self.pump, Some(Pump::Iso(_))) || self.config.on_open == OnOpen::Discard
     }
 
-    async fn halted(&mut self, attachment: &Attachment, pause: Duration) {
+    /// True when the session ended meanwhile.
+    async fn halted(&mut self, attachment: &Attachment, pause: Duration) -> bool {
         self.context.counters.add_stall();
         if self.config.stall == StallPolicy::Stop {
             self.context.tell("stall", format!("{}; open the outlet again to go on", halt(attachment)));
@@ -221,14 +230,17 @@ impl InLine {
             let over = self.context.stop_or_over(attachment);
             tokio::select! {
                 () = poll_fn(|cx| self.readers.poll_opened(cx)) => {}
-                () = over => return,
+                () = over => return true,
             }
         } else {
             let text = "the halt is cleared and the bridge goes on; write stall = \"stop\" to end the outlet instead";
             self.context.tell("stall", format!("{}; {text}", halt(attachment)));
-            self.context.pause(attachment, pause).await;
+            if self.context.pause(attachment, pause).await {
+                return true;
+            }
         }
         self.context.clear_halt(attachment).await;
+        false
     }
 
     /// The pump is kept over unplugs, with what waits in it, unless the device has come back with another endpoint.

@@ -150,9 +150,10 @@ impl Context {
         *self.stop.borrow()
     }
 
-    /// Waits, but not longer than the session lasts.
-    pub(super) async fn pause(&self, attachment: &Attachment, time: Duration) {
-        let _ = tokio::time::timeout(time, self.stop_or_over(attachment)).await;
+    /// Waits before another try. True if there shall be none: the session is over, or the daemon stops.
+    #[must_use]
+    pub(super) async fn pause(&self, attachment: &Attachment, time: Duration) -> bool {
+        tokio::time::timeout(time, self.stop_or_over(attachment)).await.is_ok()
     }
 
     /// Counts a transfer that failed, and says why and what helps, unless that was said already.

@@ -143,11 +143,15 @@ impl OutLine {
                 }
                 Verdict::Device(e) => {
                     self.context.tell_failure(attachment, e);
-                    self.context.pause(attachment, backoff.step()).await;
+                    if self.context.pause(attachment, backoff.step()).await {
+                        return;
+                    }
                 }
                 Verdict::Outlet(e) => {
                     self.context.tell_outlet_failure(format!("reading {} failed: {e}", self.context.outlet));
-                    self.context.pause(attachment, backoff.step()).await;
+                    if self.context.pause(attachment, backoff.step()).await {
+                        return;
+                    }
                 }
             }
         }
@@ -185,7 +189,9 @@ impl OutLine {
         } else {
             let text = "the halt is cleared and the bridge goes on; write stall = \"stop\" to end the outlet instead";
             self.context.tell("stall", format!("{}; {text}", halt(attachment)));
-            self.context.pause(attachment, pause).await;
+            if self.context.pause(attachment, pause).await {
+                return true;
+            }
         }
         self.context.clear_halt(attachment).await;
         false

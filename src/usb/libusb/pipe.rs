@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::flight::{Canceller, Flying, Idle, Route, end_now};
 use super::link::Link;
+use crate::usb::local::lost_by;
 use crate::usb::{Pipe, Transfer, TransferError};
 
 /// Takes over the transfers of pipes that were dropped. When all of these are gone, nobody uses the device any more.
@@ -62,11 +63,16 @@ impl LibusbPipe {
     }
 
     fn refuse(&mut self, transfer: Transfer) {
-        if transfer.status == Err(TransferError::Disconnected) {
-            self.link.tell_gone(GONE);
-        }
+        self.notice(&transfer);
         self.submitted.push_back(Place::Refused(transfer));
         self.waker.wake();
+    }
+
+    /// A device that is of no more use shows itself in whatever fails first.
+    fn notice(&self, transfer: &Transfer) {
+        if let Some(reason) = transfer.status.err().and_then(lost_by) {
+            self.link.tell_gone(reason);
+        }
     }
 
     fn front_has_ended(&self) -> bool {
@@ -106,9 +112,7 @@ impl Pipe for LibusbPipe {
             Some(Place::Flying(flying)) => {
                 let (idle, transfer) = flying.finish();
                 self.idle.push(idle);
-                if transfer.status == Err(TransferError::Disconnected) {
-                    self.link.tell_gone(GONE);
-                }
+                self.notice(&transfer);
                 Poll::Ready(transfer)
             }
         }
@@ -169,6 +173,3 @@ impl Drop for CancelOrder {
         self.waker.wake();
     }
 }
-
-/// What a transfer can tell of a device that is not there any more.
-const GONE: &str = "unplugged";

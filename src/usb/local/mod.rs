@@ -11,7 +11,7 @@ mod users_linux;
 
 pub use combined::{Combined, isochronous_interfaces};
 pub use hotplug_linux::{Hotplug, News};
-pub use presence::{Presence, UNPLUGGED};
+pub use presence::{Presence, UNPLUGGED, lost_by};
 pub use sysfs_linux::{companions, driver, is_there, is_usable, node};
 pub use users_linux::users;
 

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::libc::EBUSY;
 use tokio::sync::watch;
 
 use super::Hotplug;
+use crate::usb::TransferError;
 
 /// The presence of one device, from its opening on.
 pub struct Presence {
@@ -48,6 +50,16 @@ impl Presence {
             () = node_gone => UNPLUGGED,
         }
         .to_owned()
+    }
+}
+
+/// Why a device is of no more use after a transfer that failed so, if it is.
+pub fn lost_by(error: TransferError) -> Option<&'static str> {
+    match error {
+        TransferError::Disconnected => Some(UNPLUGGED),
+        // A claim is never lost but by the kernel: when the machine wakes up, it gives interfaces to their drivers again.
+        TransferError::Io(EBUSY) => Some("the kernel gave its interface to a driver"),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use ::nusb::transfer::{Buffer as NusbBuffer, BulkOrInterrupt, Completion, EndpointDirection};
 use ::nusb::{Endpoint, Error};
 
-use crate::usb::local::{Presence, UNPLUGGED};
+use crate::usb::local::{Presence, lost_by};
 use crate::usb::{BoxFuture, Buffer, IsoPacket, Pipe, Transfer, TransferError};
 
 /// An endpoint of any type and direction. The device shares it with the pipe, only to clear its halt.
@@ -144,8 +144,8 @@ impl Pipe for NusbPipe {
             (Some(Poll::Ready(completion)), _) => {
                 let Some(shell) = self.shells.pop_front() else { return Poll::Pending };
                 let transfer = shell.fill(completion);
-                if transfer.status == Err(TransferError::Disconnected) {
-                    self.presence.set_lost(UNPLUGGED);
+                if let Some(reason) = transfer.status.err().and_then(lost_by) {
+                    self.presence.set_lost(reason);
                 }
                 Poll::Ready(transfer)
             }
