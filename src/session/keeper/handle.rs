@@ -1,0 +1,76 @@
+//! What the daemon holds of a device: asks its keeper, and ends it. It does nothing to the device itself.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::capture::{Capture, Refused};
+use crate::config::DeviceConfig;
+use crate::outlet::Peer;
+use crate::request::Answer;
+use crate::session::DeviceStatus;
+use crate::session::hub::Via;
+use crate::session::locate::Own;
+use crate::session::shared::Shared;
+
+/// The daemon's hold on one device.
+pub struct Handle {
+    pub(super) config: Arc<DeviceConfig>,
+    pub(in crate::session) shared: Arc<Shared>,
+    pub(in crate::session) own: Own,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) task: JoinHandle<()>,
+}
+
+impl Handle {
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &DeviceConfig {
+        &self.config
+    }
+
+    /// Its state and counters.
+    pub fn status(&self) -> DeviceStatus {
+        self.shared.status()
+    }
+
+    /// Answers one request of the control pipe; the future does not borrow the handle.
+    pub fn control(&self, line: String) -> impl Future<Output = Answer> + Send + use<> {
+        let shared = self.shared.clone();
+        async move { shared.answer_control(&line).await }
+    }
+
+    /// Answers one request of the serial line.
+    pub fn serial(&self, line: String) -> impl Future<Output = Answer> + Send + use<> {
+        let shared = self.shared.clone();
+        async move { shared.answer_serial(&line).await }
+    }
+
+    /// Makes the program at the other end of a descriptor one of this outlet, see `Shared::adopt`.
+    ///
+    /// # Errors
+    /// Why it cannot be let in, in words for its user.
+    pub fn adopt(&self, outlet: &str, fd: OwnedFd, peer: Peer) -> Result<(), String> {
+        self.shared.adopt(outlet, fd, Via::Descriptor, peer)
+    }
+
+    /// Begins a capture of all that crosses, with records of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Refused`] when too many run already.
+    pub fn capture(&self, limit: u32) -> Result<Capture, Refused> {
+        self.shared.capture(limit)
+    }
+
+    /// Ends in order: flushes, removes the outlets.
+    pub async fn end(self) {
+        self.stop.send_replace(true);
+        let _ = self.task.await;
+    }
+}

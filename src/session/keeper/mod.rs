@@ -1,0 +1,176 @@
+//! One device's keeper: see the drawing in [`crate::session`].
+
+mod handle;
+mod lend;
+mod outlets;
+mod session;
+
+use std::future::pending;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use self::outlets::Outlets;
+use super::Events;
+use super::arrivals::Arrivals;
+use super::backoff::Backoff;
+use super::follow::Follow;
+use super::journal::Journal;
+use super::line::{Stop, stopped};
+use super::locate::{Found, Own};
+use super::port_watch::PortWatch;
+use super::shared::Shared;
+use crate::config::DeviceConfig;
+use crate::outlet::{Dir, DirError, Watcher};
+use crate::usb::OpenError;
+
+pub use self::handle::Handle;
+
+/// What all keepers of a daemon share.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The run dir.
+    pub dir: Arc<Dir>,
+    /// Tells of opened and closed FIFOs.
+    pub watcher: Watcher,
+    /// Where events are told.
+    pub events: Events,
+    /// This machine's own devices.
+    pub own: Own,
+    /// Kernel drivers that were sent away, for the next daemon if this one is killed.
+    pub journal: Arc<Journal>,
+}
+
+/// Keeps one device: its outlets and its sessions.
+pub struct Keeper {
+    config: Arc<DeviceConfig>,
+    surroundings: Surroundings,
+    shared: Arc<Shared>,
+    stop: Stop,
+    outlets: Outlets,
+    /// Watches the kernel's port of the device, while it is open or another program has it.
+    port_watch: Option<PortWatch>,
+    /// The board of the last session.
+    follow: Follow,
+}
+
+impl Keeper {
+    /// Makes the directory and the outlets that are known already, and starts to look for the device.
+    ///
+    /// # Errors
+    /// [`DirError`] when anything cannot be made.
+    pub fn start(config: DeviceConfig, surroundings: Surroundings) -> Result<Handle, DirError> {
+        let (stop, stopping) = watch::channel(false);
+        let shared = Arc::new(Shared::new(&config.name, config.timeout, surroundings.events.clone()));
+        let config = Arc::new(config);
+        let outlets = Outlets::make(config.clone(), surroundings.clone(), shared.clone(), stopping.clone())?;
+        let own = surroundings.own.clone();
+        let keeper = Self {
+            config: config.clone(),
+            surroundings,
+            shared: shared.clone(),
+            stop: stopping,
+            outlets,
+            port_watch: None,
+            follow: Follow::default(),
+        };
+        let task = tokio::spawn(keeper.run());
+        Ok(Handle { config, shared, own, stop, task })
+    }
+
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
+        while !*self.stop.borrow() {
+            self.wait_for_return().await;
+            let mut arrivals = Arrivals::new(&self.config, &self.surroundings.own);
+            let (started, moved) = (Instant::now(), self.shared.transfers());
+            let found = tokio::select! {
+                found = self.follow.locate(&self.config, &self.surroundings.own) => found,
+                () = self.shared.loan.is_wanted() => continue,
+                () = stopped(&mut self.stop) => break,
+            };
+            self.watch_port(&found);
+            let ended = match found {
+                Ok(found) => self.session(found).await,
+                Err(error) => Err(error),
+            };
+            // A server that breaks every session at once is not to be asked without a pause.
+            if ended.is_ok() && (started.elapsed() > SETTLED || self.shared.transfers() > moved) {
+                backoff.reset();
+            }
+            let is_held = matches!(ended, Err(OpenError::Held(..)));
+            if let Err(error) = &ended {
+                self.explain(error);
+            }
+            tokio::select! {
+                () = arrivals.wait(ended.err(), &mut backoff) => {}
+                () = free(&mut self.port_watch, is_held) => {}
+                () = self.shared.loan.is_wanted() => {}
+                () = stopped(&mut self.stop) => {}
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Watches the kernel's port of the device that was found, or the one that another program has.
+    fn watch_port(&mut self, found: &Result<Found, OpenError>) {
+        let (watcher, last) = (&self.surroundings.watcher, self.port_watch.take());
+        self.port_watch = match (found, last) {
+            (Err(OpenError::Held(..)), Some(last)) => last.renewed(watcher).ok(),
+            (Err(OpenError::Held(_, path)), None) => PortWatch::new(watcher, path).ok(),
+            (Ok(found), last) if found.backend == SERIAL => {
+                // First, because the kernel has one watch for a node.
+                drop(last);
+                PortWatch::new(watcher, Path::new(&found.place)).ok()
+            }
+            _ => None,
+        };
+    }
+
+    /// Says why there is no device, if that is news.
+    fn explain(&self, error: &OpenError) {
+        let reason = error.to_string();
+        let is_held = matches!(error, OpenError::Held(..));
+        let is_news = self.shared.detached(reason.clone());
+        if self.shared.set_held(is_held) && is_held {
+            let text = "programs that have outlets open wait until it is closed";
+            self.shared.tell("pause", format!("waiting for the device: {reason}; {text}"));
+        } else if is_news && !is_held {
+            self.shared.tell("warning", format!("waiting for the device: {reason}"));
+        }
+    }
+
+    /// Waits for the lines, which flush, and removes what was made.
+    async fn finish(mut self) {
+        self.outlets.flushed().await;
+        self.outlets.close().await;
+        // Clients of the sockets may stay connected; what they share no longer holds the device.
+        self.shared.detached("the daemon no longer bridges it".to_owned());
+        if let Some(serial) = self.shared.serial() {
+            serial.detach().await;
+        }
+        self.shared.loan.set_free();
+        self.shared.tap.close(CAPTURE_PATIENCE).await;
+        self.outlets.remove();
+    }
+}
+
+/// Resolves when a port that is held may be free. Where the kernel grants no watch, time tells.
+async fn free(port_watch: &mut Option<PortWatch>, is_held: bool) {
+    match port_watch {
+        Some(port_watch) if is_held => port_watch.is_free().await,
+        None if is_held => tokio::time::sleep(LONGEST_RETRY).await,
+        _ => pending().await,
+    }
+}
+
+/// The backend of the kernel's ports.
+const SERIAL: &str = "serial";
+/// A session of this length was one, even if nothing moved.
+const SETTLED: Duration = Duration::from_secs(1);
+/// How long the end waits for somebody who does not read a capture.
+const CAPTURE_PATIENCE: Duration = Duration::from_secs(1);
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);

@@ -1,0 +1,324 @@
+//! The outlets of one device: makes them, hands pipes to their lines, and removes them. It knows of no session.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_seqpacket::UnixSeqpacketListener;
+
+use super::Surroundings;
+use crate::config::{self, DeviceConfig, Framing, OutletKind, PipeConfig, SerialConfig, Unplug, Writers};
+use crate::outlet::tty::{Place, TtyListener};
+use crate::outlet::{Access, Dir, DirError, InFifo, Listener, OutFifo, SocketKind};
+use crate::request::control;
+use crate::session::hub::{Hub, Rules};
+use crate::session::in_line::InLine;
+use crate::session::line::{Attachment, Context, Stop};
+use crate::session::out_line::OutLine;
+use crate::session::serial::SerialPort;
+use crate::session::shared::{Shared, outlet_name};
+use crate::session::terminals::TTY;
+use crate::session::{device_json, doors, plan, sockets, terminals};
+
+/// What stands in the run dir for a device, and what serves it.
+pub(super) struct Outlets {
+    config: Arc<DeviceConfig>,
+    surroundings: Surroundings,
+    pub(super) dir: Dir,
+    shared: Arc<Shared>,
+    stop: Stop,
+    lines: Vec<Slot>,
+    /// The lines and what else must come to its end by itself.
+    tasks: JoinSet<()>,
+    /// What is simply dropped at the end.
+    doors: JoinSet<()>,
+    /// Names to remove at the end.
+    entries: Vec<String>,
+}
+
+/// Where a line gets its attachments.
+struct Slot {
+    outlet: String,
+    attachments: watch::Sender<Option<Attachment>>,
+}
+
+impl Outlets {
+    /// Makes the device's directory and the outlets that are known without it.
+    ///
+    /// # Errors
+    /// [`DirError`] when anything cannot be made; nothing is left behind then.
+    pub(super) fn make(
+        config: Arc<DeviceConfig>,
+        surroundings: Surroundings,
+        shared: Arc<Shared>,
+        stop: Stop,
+    ) -> Result<Self, DirError> {
+        let dir = surroundings.dir.subdir(&config.name, &access(&config.access))?;
+        let mut outlets = Self {
+            config,
+            surroundings,
+            dir,
+            shared,
+            stop,
+            lines: Vec::new(),
+            tasks: JoinSet::new(),
+            doors: JoinSet::new(),
+            entries: Vec::new(),
+        };
+        match outlets.make_known() {
+            Ok(()) => Ok(outlets),
+            Err(error) => {
+                outlets.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn make_known(&mut self) -> Result<(), DirError> {
+        self.make_control()?;
+        for pipe in self.config.pipes.clone() {
+            self.make_line(&outlet_name(pipe.endpoint), &pipe)?;
+        }
+        if let Some(serial) = self.config.serial.clone() {
+            self.make_serial(&serial)?;
+        }
+        self.write_json();
+        Ok(())
+    }
+
+    /// Makes the line of an endpoint unless it stands already; false, and told, when that cannot be.
+    pub(super) fn ensure_line(&mut self, outlet: &str, pipe: &PipeConfig) -> bool {
+        self.ensure(outlet, |outlets| outlets.make_line(outlet, pipe))
+    }
+
+    /// The same for everything of a serial function.
+    pub(super) fn ensure_serial(&mut self) -> bool {
+        let serial = plan::serial(&self.config);
+        self.ensure(SERIAL_IN, |outlets| outlets.make_serial(&serial))
+    }
+
+    fn ensure(&mut self, outlet: &str, make: impl FnOnce(&mut Self) -> Result<(), DirError>) -> bool {
+        if self.lines.iter().any(|l| l.outlet == outlet) {
+            return true;
+        }
+        match make(self) {
+            Ok(()) => true,
+            Err(e) => {
+                self.shared.tell("error", e.to_string());
+                false
+            }
+        }
+    }
+
+    /// Gives a pipe to the line of this outlet.
+    pub(super) fn attach(&self, outlet: &str, mut attachment: Attachment) {
+        self.shared.set_endpoint(outlet, attachment.endpoint);
+        let Some(slot) = self.lines.iter().find(|l| l.outlet == outlet) else { return };
+        attachment.gate = self.serial_of(outlet).map(|serial| serial.gate.clone());
+        slot.attachments.send_replace(Some(attachment));
+    }
+
+    /// Takes the pipes from all lines.
+    pub(super) fn detach(&self) {
+        for line in &self.lines {
+            line.attachments.send_replace(None);
+        }
+    }
+
+    /// Waits for the ends of the lines, which flush. They end when the daemon stops.
+    pub(super) async fn flushed(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn make_line(&mut self, outlet: &str, config: &PipeConfig) -> Result<(), DirError> {
+        let is_in = config.is_in();
+        let has = |kind| config.outlets.contains(&kind);
+        let access = access(&config.access.or(&self.config.access));
+        let fifo = match has(OutletKind::Fifo) {
+            true => Some(self.make_fifo(outlet, is_in, &access)?),
+            false => None,
+        };
+        let socket = match has(OutletKind::Socket) && !outlet.starts_with(SERIAL_OUTLETS) {
+            true => Some(self.listen(outlet, config.framing == Framing::Packet, &access)?),
+            false => None,
+        };
+        let (attachments, receiver) = watch::channel(None);
+        let context = Context {
+            device: self.config.name.clone(),
+            outlet: outlet.to_owned(),
+            events: self.surroundings.events.clone(),
+            counters: Arc::default(),
+            problem: Arc::default(),
+            openings: self.serial_of(outlet).map(|serial| serial.openings.clone()),
+            eof: self.config.unplug == Unplug::Eof,
+            attachments: receiver,
+            stop: self.stop.clone(),
+        };
+        if let Some(openings) = &context.openings {
+            openings.add_line(&context.counters);
+        }
+        let shared_name = if has(OutletKind::Socket) { SERIAL_SOCKET } else { TTY };
+        let path = fifo.clone().or_else(|| socket.clone()).unwrap_or_else(|| self.dir.path().join(shared_name));
+        let cannot = |e| DirError::from_io(&path, "cannot open", e);
+        let watcher = &self.surroundings.watcher;
+        let (device, events) = (&self.config.name, &self.surroundings.events);
+        let packets = config.framing == Framing::Packet;
+        let rules = Rules { packets, exclusive: config.writers == Writers::One };
+        if is_in {
+            let (hub, arrivals) = Hub::of_in(device, outlet, events, rules);
+            let fifo = fifo.map(|path| InFifo::new(path, watcher, packets)).transpose().map_err(cannot)?;
+            self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
+            self.tasks.spawn(InLine::new(context, config.clone(), fifo, hub, arrivals).run());
+        } else {
+            let (hub, arrivals) = Hub::of_out(device, outlet, events, rules);
+            let fifo = fifo.map(|path| OutFifo::new(path, watcher)).transpose().map_err(cannot)?;
+            self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
+            self.tasks.spawn(OutLine::new(context, config.clone(), fifo, &hub, arrivals).run());
+        }
+        self.lines.push(Slot { outlet: outlet.to_owned(), attachments });
+        Ok(())
+    }
+
+    fn make_fifo(&mut self, name: &str, is_in: bool, access: &Access) -> Result<PathBuf, DirError> {
+        let path = self.dir.fifo(name, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, access)?;
+        self.entries.push(name.to_owned());
+        Ok(path)
+    }
+
+    /// Makes the socket of a line, or of `serial`, and serves it.
+    fn listen(&mut self, line: &str, messages: bool, access: &Access) -> Result<PathBuf, DirError> {
+        let name = format!("{line}.sock");
+        let kind = if messages { SocketKind::Messages } else { SocketKind::Stream };
+        let listener = Listener::bind(&self.dir, &name, kind, SOCKET_MODE, access)?;
+        self.entries.push(name.clone());
+        self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
+        Ok(self.dir.path().join(name))
+    }
+
+    /// The serial function of which this is a data outlet.
+    fn serial_of(&self, outlet: &str) -> Option<Arc<SerialPort>> {
+        self.shared.serial().filter(|_| outlet.starts_with(SERIAL_OUTLETS))
+    }
+
+    /// The addresses stand for the directions until the device is there and says which they are.
+    fn make_serial(&mut self, config: &SerialConfig) -> Result<(), DirError> {
+        let name = &self.config.name;
+        let (port, due) = SerialPort::new(name, config, self.surroundings.events.clone());
+        let port = Arc::new(port);
+        self.shared.set_serial(port.clone());
+        self.make_line(SERIAL_IN, &plan::serial_pipe(config, 0x81))?;
+        self.make_line(SERIAL_OUT, &plan::serial_pipe(config, 0x01))?;
+        if config.outlets.contains(&OutletKind::Socket) {
+            let access = access(&config.access.or(&self.config.access));
+            let socket = self.listen(BOTH_LINES, false, &access)?;
+            self.shared.set_socket(SERIAL_OUTLETS, &socket);
+        }
+        if config.outlets.contains(&OutletKind::Tty) {
+            self.make_tty(&port, &access(&config.access.or(&self.config.access)))?;
+        }
+        self.doors.spawn(port.reset_when_opened(due));
+        let listener = self.bind("serial.ctl", UnixListener::bind)?;
+        let shared = self.shared.clone();
+        self.doors.spawn(doors::serve_text_socket(
+            listener,
+            SERIAL_LINE,
+            Arc::new(move |line| {
+                let shared = shared.clone();
+                Box::pin(async move { shared.answer_serial(&line).await })
+            }),
+        ));
+        Ok(())
+    }
+
+    /// Makes the terminal of a serial function, and serves whoever opens it.
+    fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
+        let place = Place { dir: self.dir.try_clone()?, name: TTY.to_owned(), access: access.clone() };
+        let settings = *port.shown.borrow();
+        let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
+        self.entries.push(TTY.to_owned());
+        self.shared.set_tty(SERIAL_OUTLETS, &listener.path());
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
+        Ok(())
+    }
+
+    fn make_control(&mut self) -> Result<(), DirError> {
+        let access = access(&self.config.access);
+        let request = self.dir.fifo("ep_00.request", OUT_FIFO_MODE, &access)?;
+        self.entries.push("ep_00.request".into());
+        let response = self.dir.fifo("ep_00.response", IN_FIFO_MODE, &access)?;
+        self.entries.push("ep_00.response".into());
+        let (source, answers) =
+            doors::open_text_fifos(&request, &response).map_err(|e| DirError::from_io(&request, "cannot open", e))?;
+        let shared = self.shared.clone();
+        let answer: doors::AnswerText = Arc::new(move |line| {
+            let shared = shared.clone();
+            Box::pin(async move { shared.answer_control(&line).await })
+        });
+        self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, answer));
+        let listener = self.bind("ep_00.sock", UnixSeqpacketListener::bind)?;
+        let shared = self.shared.clone();
+        let answer: doors::AnswerBinary = Arc::new(move |message| {
+            let shared = shared.clone();
+            Box::pin(async move { shared.answer_binary(&message).await })
+        });
+        self.doors.spawn(doors::serve_binary_socket(listener, BINARY_MESSAGE, answer));
+        Ok(())
+    }
+
+    fn bind<T>(&mut self, name: &str, bind: impl FnOnce(PathBuf) -> std::io::Result<T>) -> Result<T, DirError> {
+        let path = self.dir.socket_path(name)?;
+        let listener = bind(path.clone()).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
+        self.entries.push(name.to_owned());
+        self.dir.set_access(name, SOCKET_MODE, &access(&self.config.access))?;
+        Ok(listener)
+    }
+
+    /// Writes what is known of the device for others to read.
+    pub(super) fn write_json(&mut self) {
+        let json = device_json::render(&self.shared.status(), self.shared.descriptors().as_deref());
+        match self.dir.write_file("device.json", &json) {
+            Ok(()) if !self.entries.iter().any(|e| e == "device.json") => self.entries.push("device.json".into()),
+            Ok(()) => {}
+            Err(e) => self.shared.tell("error", e.to_string()),
+        }
+    }
+
+    /// Serves nobody any more.
+    pub(super) async fn close(&mut self) {
+        self.doors.shutdown().await;
+    }
+
+    /// Removes what was made.
+    pub(super) fn remove(&mut self) {
+        for entry in self.entries.drain(..) {
+            self.dir.remove(&entry);
+        }
+        // Also what an earlier daemon left for endpoints that the device no longer has.
+        self.dir.clear();
+        self.surroundings.dir.remove_subdir(&self.config.name);
+    }
+}
+
+pub(super) fn access(config: &config::Access) -> Access {
+    Access { owner: config.owner.clone(), group: config.group.clone(), mode: config.mode }
+}
+
+/// The names of a serial function's lines.
+pub(super) const SERIAL_IN: &str = "serial.rx";
+pub(super) const SERIAL_OUT: &str = "serial.tx";
+const IN_FIFO_MODE: u32 = 0o640;
+const OUT_FIFO_MODE: u32 = 0o620;
+const SOCKET_MODE: u32 = 0o660;
+/// What the names of all data outlets of a serial function begin with.
+const SERIAL_OUTLETS: &str = "serial.";
+/// The socket of both of its lines together.
+const SERIAL_SOCKET: &str = "serial.sock";
+/// What stands for both of its lines.
+const BOTH_LINES: &str = "serial";
+/// The longest request of a serial line is far shorter.
+const SERIAL_LINE: usize = 256;
+/// A setup packet and the longest data stage.
+const BINARY_MESSAGE: usize = 8 + 65535;

@@ -1,0 +1,265 @@
+//! One session of a keeper's device: takes its interfaces, gives its pipes to the lines, and puts everything back.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::Keeper;
+use super::outlets::{SERIAL_IN, SERIAL_OUT};
+use crate::config::PipeConfig;
+use crate::serial::{Function, board_name};
+use crate::session::claim::Claim;
+use crate::session::follow::Follow;
+use crate::session::late::Late;
+use crate::session::line::{Attachment, NEWS_DELAY, Phase, stopped};
+use crate::session::locate::Found;
+use crate::session::plan;
+use crate::session::port_watch::PortWatch;
+use crate::session::shared::outlet_name;
+use crate::usb::descriptors::{Descriptors, Endpoint};
+use crate::usb::{OpenError, TransferError, UsbDevice};
+
+/// An endpoint that is about to be bridged.
+struct Bridged {
+    outlet: String,
+    interface: u8,
+    setting: u8,
+    endpoint: Endpoint,
+}
+
+/// What others have of the device, to be bridged when they let go of it.
+struct Missing {
+    interfaces: BTreeSet<u8>,
+    bridged: Vec<Bridged>,
+    function: Option<Function>,
+}
+
+/// What the lines of a session get.
+struct Attach {
+    device: Arc<dyn UsbDevice>,
+    phases: watch::Receiver<Phase>,
+    in_use: mpsc::Sender<()>,
+}
+
+/// Why a session is over although the daemon goes on.
+struct Ended {
+    how: Phase,
+    reason: String,
+    /// Another program has opened the kernel's port of the device.
+    is_held: bool,
+}
+
+impl Keeper {
+    /// From attach to detach.
+    ///
+    /// # Errors
+    /// Why the device could not be taken, or that another program has its port now.
+    pub(super) async fn session(&mut self, found: Found) -> Result<(), OpenError> {
+        let Found { device, backend, place, port, taken: _taken } = found;
+        let device = self.shared.tap.wrap(device);
+        self.follow = Follow::of(device.descriptors(), port.as_deref());
+        let (shared, journal, detach) = (self.shared.clone(), self.surroundings.journal.clone(), self.config.detach);
+        let claim = Claim { device: &device, place: &place, shared: &shared, journal: &journal, detach };
+        let mut stop = self.stop.clone();
+        let (bridged, missing) = tokio::select! {
+            taken = self.take(&claim, backend) => taken?,
+            // A device that does not answer holds up nobody's end.
+            () = stopped(&mut stop) => return Ok(()),
+        };
+        let (phase, phases) = watch::channel(Phase::Attached);
+        let (in_use, mut in_use_ended) = mpsc::channel(1);
+        let attach = Attach { device: device.clone(), phases, in_use };
+        self.attach(bridged, &attach);
+        self.outlets.write_json();
+        self.shared.tell("attach", in_words(device.descriptors()));
+
+        let mut port_watch = self.port_watch.take();
+        let ended = self.until_over(&claim, missing, &attach, &mut port_watch).await;
+        drop(attach);
+        match &ended {
+            Some(ended) => {
+                phase.send_replace(ended.how);
+                self.detach(ended).await;
+                if ended.how == Phase::Released {
+                    // Programs that stopped reading cannot hold the device: transfers are back, see the pumps.
+                    in_use_ended.recv().await;
+                }
+            }
+            // Lines flush while the device is still there.
+            None => self.outlets.flushed().await,
+        }
+        claim.give_back().await;
+        let Some(Ended { is_held: true, reason, .. }) = ended else { return Ok(()) };
+        port_watch.iter_mut().for_each(PortWatch::own_close);
+        self.port_watch = port_watch;
+        Err(OpenError::Held(reason, PathBuf::from(place)))
+    }
+
+    /// Claims the interfaces and sets them up. Returns what can be bridged, and what others have.
+    async fn take(&mut self, claim: &Claim<'_>, backend: &'static str) -> Result<(Vec<Bridged>, Missing), OpenError> {
+        let Claim { device, place, .. } = *claim;
+        let d = device.descriptors();
+        let function = plan::serial_function(&self.config, d);
+        let bridged = self.prepare(d, function.as_ref());
+        let refused = claim.all(interfaces(&bridged, function.as_ref())).await?;
+        let (theirs, bridged) = bridged.into_iter().partition::<Vec<_>, _>(|b| refused.contains_key(&b.interface));
+        for b in &theirs {
+            self.shared.set_problem(&b.outlet, &refused[&b.interface]);
+        }
+        let (late_function, function) = match function {
+            Some(f) if refused.contains_key(&f.control_interface) => (Some(f), None),
+            other => (None, other),
+        };
+        if self.select(device, &bridged).await.is_err() {
+            let text = format!("{:04x}:{:04x} at {place} went while it was being opened", d.vendor_id, d.product_id);
+            claim.give_back().await;
+            // Not as "not found": it may still be there, and then there is no news to wait for.
+            return Err(OpenError::Unreachable(text, Errno::ENODEV.into()));
+        }
+        if self.shared.set_held(false) {
+            self.shared.tell("resume", format!("{place} is free again"));
+        }
+        self.shared.attached(device.clone(), backend, place.to_owned());
+        self.shared.set_function(function.as_ref());
+        if let (Some(function), Some(serial)) = (function, self.shared.serial()) {
+            serial.attach(device.clone(), function).await;
+        }
+        let missing = Missing { interfaces: refused.into_keys().collect(), bridged: theirs, function: late_function };
+        Ok((bridged, missing))
+    }
+
+    /// Bridges what was missing as it becomes free. Returns when the session is over, `None` when the daemon stops.
+    async fn until_over(
+        &self,
+        claim: &Claim<'_>,
+        missing: Missing,
+        attach: &Attach,
+        port_watch: &mut Option<PortWatch>,
+    ) -> Option<Ended> {
+        let mut stop = self.stop.clone();
+        let (how, reason, is_held) = tokio::select! {
+            () = self.catch_up(claim, missing, attach) => return None,
+            reason = attach.device.gone() => (self.shared.how_it_went(), reason, false),
+            () = self.shared.loan.is_wanted() => (Phase::Released, "released".to_owned(), false),
+            others = opened(port_watch) => (Phase::Released, format!("{} is in use by {others}", claim.place), true),
+            () = stopped(&mut stop) => return None,
+        };
+        Some(Ended { how, reason, is_held })
+    }
+
+    /// Takes the device from everybody who uses it.
+    async fn detach(&mut self, ended: &Ended) {
+        self.outlets.detach();
+        self.shared.detached(ended.reason.clone());
+        self.shared.clear_problems();
+        if let Some(serial) = self.shared.serial() {
+            serial.detach().await;
+        }
+        self.outlets.write_json();
+        self.shared.tell("detach", ended.reason.clone());
+    }
+
+    /// Gives its pipe to each line.
+    fn attach(&self, bridged: Vec<Bridged>, attach: &Attach) {
+        for Bridged { outlet, endpoint, .. } in bridged {
+            let (device, phase, _in_use) = (attach.device.clone(), attach.phases.clone(), attach.in_use.clone());
+            self.outlets.attach(&outlet, Attachment { device, endpoint, phase, gate: None, _in_use });
+        }
+    }
+
+    /// Bridges what is missing as soon as others let go of it. Ends only by being dropped.
+    async fn catch_up(&self, claim: &Claim<'_>, missing: Missing, attach: &Attach) {
+        let Missing { interfaces, mut bridged, mut function } = missing;
+        let mut late = Late::new(interfaces);
+        loop {
+            let interface = late.next(claim, &self.surroundings.own.hotplug).await;
+            let (free, rest) = bridged.into_iter().partition(|b| b.interface == interface);
+            bridged = rest;
+            // A device that has gone says so by itself.
+            let _ = self.select(&attach.device, &free).await;
+            if let Some(function) = function.take_if(|f| f.control_interface == interface)
+                && let Some(serial) = self.shared.serial()
+            {
+                serial.attach(attach.device.clone(), function).await;
+            }
+            self.attach(free, attach);
+            self.shared.tell("attach", format!("interface {interface} is free and bridged now"));
+        }
+    }
+    /// Selects the settings that are about to be bridged. One that is refused is told; fails when the device has gone.
+    async fn select(&self, device: &Arc<dyn UsbDevice>, bridged: &[Bridged]) -> Result<(), TransferError> {
+        let chosen = bridged.iter().map(|b| (b.interface, b.setting));
+        for (interface, setting) in plan::alt_settings(chosen, device.descriptors()) {
+            match device.set_alt_setting(interface, setting).await {
+                Ok(()) => {}
+                Err(TransferError::Disconnected) => return Err(TransferError::Disconnected),
+                Err(_) if timeout(NEWS_DELAY, device.gone()).await.is_ok() => return Err(TransferError::Disconnected),
+                Err(e) => {
+                    let text = format!("selecting alternate setting {setting} of interface {interface} failed: {e}");
+                    self.shared.tell("error", text);
+                }
+            }
+        }
+        Ok(())
+    }
+    /// Makes the outlets that are missing and says which endpoints can be bridged.
+    fn prepare(&mut self, descriptors: &Descriptors, function: Option<&Function>) -> Vec<Bridged> {
+        let mut bridged = Vec::new();
+        for pipe in plan::pipes(&self.config, descriptors, function) {
+            let outlet = outlet_name(pipe.endpoint);
+            let Some((place, endpoint)) = descriptors.find_endpoint(pipe.endpoint, pipe.interface, pipe.alt) else {
+                self.shared.tell("error", missing_endpoint(&pipe, descriptors));
+                continue;
+            };
+            let (interface, setting) = (place.interface, place.setting);
+            if self.outlets.ensure_line(&outlet, &pipe) {
+                bridged.push(Bridged { outlet, interface, setting, endpoint });
+            }
+        }
+        if let Some(f) = function {
+            if self.outlets.ensure_serial() {
+                let (interface, setting) = (f.data_interface, f.data_alt);
+                for (outlet, endpoint) in [(SERIAL_IN, f.bulk_in), (SERIAL_OUT, f.bulk_out)] {
+                    bridged.push(Bridged { outlet: outlet.into(), interface, setting, endpoint });
+                }
+            }
+        } else if self.config.serial.is_some() {
+            self.shared.tell("error", "the device has no CDC ACM function that could be bridged as a serial line");
+        }
+        bridged
+    }
+}
+
+/// The interfaces that are needed, each once.
+fn interfaces(bridged: &[Bridged], function: Option<&Function>) -> BTreeSet<u8> {
+    let control = function.map(|f| f.control_interface);
+    bridged.iter().map(|b| b.interface).chain(control).collect()
+}
+fn missing_endpoint(pipe: &PipeConfig, descriptors: &Descriptors) -> String {
+    let mut there: Vec<String> = Vec::new();
+    for setting in &descriptors.alt_settings {
+        for endpoint in &setting.endpoints {
+            there.push(format!("{:#04x} (interface {}, alt {})", endpoint.address, setting.interface, setting.setting));
+        }
+    }
+    let there = if there.is_empty() { "none but the control pipe".to_owned() } else { there.join(", ") };
+    format!("the device has no endpoint {:#04x} as configured; it has {there}", pipe.endpoint)
+}
+/// What a device says of itself, and what is known of it.
+fn in_words(d: &Descriptors) -> String {
+    let product = d.product.as_deref().unwrap_or("no product string");
+    let board = board_name(d.vendor_id, d.product_id).map_or_else(String::new, |name| format!(", {name}"));
+    format!("{:04x}:{:04x} {product:?}, {} speed{board}", d.vendor_id, d.product_id, d.speed)
+}
+/// Resolves when another program has opened the port that is watched.
+async fn opened(port_watch: &mut Option<PortWatch>) -> String {
+    match port_watch {
+        Some(port_watch) => port_watch.opened().await,
+        None => pending().await,
+    }
+}
