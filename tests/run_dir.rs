@@ -54,7 +54,7 @@ fn a_mode_in_the_configuration_is_that_of_the_outlets_whatever_the_umask() {
 #[test]
 fn a_group_in_the_configuration_is_that_of_the_outlets() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("SKIPPED a_group_in_the_configuration_is_that_of_the_outlets: needs root to give files away");
+        return println!("skipped: a_group_in_the_configuration_is_that_of_the_outlets: needs root to give files away");
     }
     let bus = Bus::with(&[Zero]);
     let daemon = Daemon::run(&bus.device("zero", "group = \"daemon\"\n"));
