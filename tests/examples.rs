@@ -196,6 +196,18 @@ fn each_of_three_readers_hears_every_answer() {
 }
 
 #[test]
+fn the_daemon_passes_descriptors_to_a_python_program() {
+    let Some(python) = python_with("socket") else {
+        println!("skipped: examples/descriptors.py: python3 is not installed");
+        return;
+    };
+    let demo = Daemon::demo();
+    let mut example = command(python);
+    example.arg(folder().join("descriptors.py")).arg(&demo.dir);
+    assert_eq!(printed_by(example), "PONG passed\n00010203\n8 bytes in a report\n");
+}
+
+#[test]
 fn pyserial_talks_to_a_board() {
     let Some(python) = python_with("serial") else {
         println!("skipped: examples/board.py: there is no pyserial (python3-serial)");
@@ -255,7 +267,9 @@ fn without_a_demo_each_example_says_what_to_do() {
     let scripts = entries.filter(|path| path.extension().is_some_and(|kind| kind == "sh"));
     let mut examples: Vec<Vec<PathBuf>> =
         scripts.chain([EPOLL.clone(), SPLICE.clone()]).map(|path| vec![path]).collect();
-    for (script, module) in [("regs.py", "socket"), ("fan.py", "socket"), ("board.py", "serial")] {
+    for (script, module) in
+        [("regs.py", "socket"), ("fan.py", "socket"), ("descriptors.py", "socket"), ("board.py", "serial")]
+    {
         match python_with(module) {
             Some(python) => examples.push(vec![python.into(), folder().join(script)]),
             None => println!("skipped: {script} without a demo: no Python that has {module}"),

@@ -135,7 +135,7 @@ async fn read(source: &mut Option<Source>, buffer: &mut Vec<u8>) -> io::Result<u
 /// A reader of the line, with a copy of its own of all that comes.
 async fn look_on(dir: &Path, device: &str) -> Result<Source, Failure> {
     let mut client = Client::connect(dir).await.map_err(Failure::run_time)?;
-    let request = Request::Open { device: device.to_owned(), outlet: SERIAL.to_owned() };
+    let request = Request::Open { device: device.to_owned(), outlet: SERIAL.to_owned(), pass: None, program: None };
     client.ask(&request).await.map_err(Failure::run_time)?;
     Ok(Box::new(client.into_stream()))
 }

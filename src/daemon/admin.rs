@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -10,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::protocol::{MAX_REQUEST, Reply, Request};
-use super::{Devices, capture};
+use super::{Devices, capture, passing_unix};
 use crate::outlet::Peer;
 use crate::session::{Events, Lease, TextLine, TextReader};
 
@@ -47,7 +48,18 @@ async fn client(stream: UnixStream, devices: Devices, events: Events) {
     while let Some(line) = lines.next().await {
         let reply = match parse(line) {
             Ok(Request::Events) => return tell_events(lines, out, events).await,
-            Ok(Request::Open { device, outlet }) => return open(lines.into_inner(), out, &devices, &device, &outlet),
+            Ok(Request::Open { device, outlet, pass: None, program }) => {
+                let peer = peer_of(&out, program);
+                return open(lines.into_inner(), out, &devices, &device, &outlet, peer);
+            }
+            Ok(Request::Open { device, outlet, pass: Some(kind), program }) => {
+                let peer = peer_of(&out, program);
+                match devices.with(&device, |d| d.pass(&outlet, kind, peer)).flatten() {
+                    Ok(fd) if send_with(&mut out, &Reply::Ok(Vec::new()), &fd).await.is_err() => return,
+                    Ok(_) => continue,
+                    Err(problem) => Reply::Error(problem),
+                }
+            }
             Ok(Request::Capture { device, limit }) => match capture::begin(&devices, &device, limit) {
                 Ok(capture) => return capture::send(capture, lines, out).await,
                 Err(problem) => Reply::Error(problem),
@@ -144,10 +156,9 @@ async fn tell_events(mut lines: TextReader<OwnedReadHalf>, mut out: OwnedWriteHa
 }
 
 /// Gives the connection to an outlet. Nothing is waited for in between, so that the reply goes before the first byte.
-fn open(source: OwnedReadHalf, out: OwnedWriteHalf, devices: &Devices, device: &str, outlet: &str) {
+fn open(source: OwnedReadHalf, out: OwnedWriteHalf, devices: &Devices, device: &str, outlet: &str, peer: Peer) {
     let Ok(stream) = source.reunite(out) else { return };
     let Ok(mut stream) = stream.into_std() else { return };
-    let peer = Peer::of(&stream);
     let adopted = match stream.try_clone() {
         Ok(copy) => devices.with(device, |d| d.adopt(outlet, copy.into(), peer)).flatten(),
         Err(e) => Err(format!("the connection cannot be used as an outlet: {e}")),
@@ -157,6 +168,23 @@ fn open(source: OwnedReadHalf, out: OwnedWriteHalf, devices: &Devices, device: &
         // A client that has gone needs no reply.
         let _ = stream.write_all(format!("{text}\n").as_bytes());
     }
+}
+
+/// Who is at the other end, under the name that it asked for.
+fn peer_of(out: &OwnedWriteHalf, program: Option<String>) -> Peer {
+    let peer = Peer::of(out.as_ref());
+    match program {
+        Some(name) => peer.called(&name),
+        None => peer,
+    }
+}
+
+/// One line with a descriptor beside it.
+async fn send_with(out: &mut OwnedWriteHalf, value: &impl serde::Serialize, fd: &OwnedFd) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    let sent = passing_unix::send(out.as_ref(), &line, fd).await?;
+    out.write_all(&line[sent..]).await
 }
 
 /// One line.

@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use super::passing_unix;
 use super::protocol::{Reply, Request};
 use super::run_dir::ADMIN;
+use crate::session::Pass;
 
 /// A connection to a daemon.
 pub struct Client {
@@ -45,18 +48,45 @@ impl Client {
     /// # Errors
     /// [`ClientError::Broken`] or [`ClientError::Refused`].
     pub async fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        let broken = |e| ClientError::Broken(self.path.clone(), e);
-        let mut line = serde_json::to_vec(request).map_err(|e| broken(e.into()))?;
-        line.push(b'\n');
-        self.stream.write_all(&line).await.map_err(broken)?;
+        self.send(request).await?;
         let Some(line) = self.next_line().await? else {
             return Err(ClientError::Broken(self.path.clone(), io::ErrorKind::UnexpectedEof.into()));
         };
-        match serde_json::from_str(&line) {
+        self.understand(line.as_bytes())
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+        let broken = |e| ClientError::Broken(self.path.clone(), e);
+        let mut line = serde_json::to_vec(request).map_err(|e| broken(e.into()))?;
+        line.push(b'\n');
+        self.stream.write_all(&line).await.map_err(broken)
+    }
+
+    fn understand(&self, line: &[u8]) -> Result<Reply, ClientError> {
+        match serde_json::from_slice(line) {
             Ok(Reply::Error(problem)) => Err(ClientError::Refused(problem)),
             Ok(reply) => Ok(reply),
             Err(e) => Err(ClientError::Broken(self.path.clone(), e.into())),
         }
+    }
+
+    /// A descriptor of its own for a program that becomes one of this outlet; `program` is its name for `status`.
+    ///
+    /// # Errors
+    /// As of [`Client::ask`].
+    pub async fn open(
+        &mut self,
+        device: &str,
+        outlet: &str,
+        pass: Pass,
+        program: &str,
+    ) -> Result<OwnedFd, ClientError> {
+        let (device, outlet, program) = (device.to_owned(), outlet.to_owned(), Some(program.to_owned()));
+        self.send(&Request::Open { device, outlet, pass: Some(pass), program }).await?;
+        let broken = |e| ClientError::Broken(self.path.clone(), e);
+        let (line, fd) = passing_unix::receive(self.stream.get_ref()).await.map_err(broken)?;
+        self.understand(&line)?;
+        fd.ok_or_else(|| broken(io::Error::other("it sent no descriptor")))
     }
 
     /// The connection itself, after a request that turns it into a stream of something else.

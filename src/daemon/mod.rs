@@ -6,6 +6,7 @@ mod admin;
 mod capture;
 mod client;
 mod passed_unix;
+mod passing_unix;
 mod protocol;
 mod run_dir;
 

@@ -4,13 +4,14 @@
 //! events follow, one a line, until the client leaves. What `{"cmd":"release","device":"uno","borrower":"avrdude"}` lends is
 //! taken back when the client leaves. After `{"cmd":"capture",…}` what follows is pcapng, until the client ends its side of
 //! the connection. `{"cmd":"open","device":"uno","outlet":"serial.rx"}` makes the connection what one to that outlet's socket
-//! would be.
+//! would be; with `"pass":"pipe"`, `"socket"` or `"packet"` it stays what it is, and beside the `{"ok":[]}` lies the
+//! program's end of such a pair (SCM_RIGHTS).
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::session::DeviceStatus;
+use crate::session::{DeviceStatus, Pass};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,12 +51,19 @@ pub enum Request {
         /// The request as text.
         request: String,
     },
-    /// To be a program at an outlet from now on, whether or not it has a socket.
+    /// To be a program at an outlet from now on, whether or not it has a socket: by this connection, or by a descriptor
+    /// that comes beside the reply.
     Open {
         /// The device's name.
         device: String,
         /// The outlet's name: `ep_81`, `serial.rx`, or `serial` for both directions.
         outlet: String,
+        /// The descriptor that is wanted; without it, this connection becomes the outlet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pass: Option<Pass>,
+        /// The program's name for `status`; without it, that of the process at the other end of this connection.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<String>,
     },
     /// What crosses between a device's pipes and the device, as pcapng.
     Capture {
@@ -92,6 +100,15 @@ mod tests {
     fn a_request_reads_as_documented() {
         let request: Request = serde_json::from_str(r#"{"cmd":"control","device":"regs","request":"status"}"#).unwrap();
         assert_eq!(request, Request::Control { device: "regs".into(), request: "status".into() });
+    }
+
+    #[test]
+    fn a_descriptor_is_asked_for_as_documented() {
+        let line = r#"{"cmd":"open","device":"uno","outlet":"serial","pass":"packet"}"#;
+        let request: Request = serde_json::from_str(line).unwrap();
+        let (device, outlet) = ("uno".to_owned(), "serial".to_owned());
+        assert_eq!(request, Request::Open { device, outlet, pass: Some(Pass::Packet), program: None });
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
     }
 
     proptest! {

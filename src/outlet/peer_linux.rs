@@ -23,6 +23,12 @@ impl Peer {
         Self { uid: Some(credentials.uid()), ..pid.map(Self::process).unwrap_or_default() }
     }
 
+    /// The same process under the name of the program that it acts for.
+    pub fn called(self, program: &str) -> Self {
+        let name: String = program.chars().take(LONGEST_NAME).collect();
+        Self { command: Some(printable(&name)), ..self }
+    }
+
     /// The process with this number.
     pub fn process(pid: u32) -> Self {
         let command = std::fs::read(format!("/proc/{pid}/comm")).ok();
@@ -30,6 +36,9 @@ impl Peer {
         Self { pid: Some(pid), uid: None, command }
     }
 }
+
+/// As long as the kernel lets a name be: TASK_COMM_LEN.
+const LONGEST_NAME: usize = 15;
 
 /// In words: `process 77 (cat)`.
 impl std::fmt::Display for Peer {

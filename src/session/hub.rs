@@ -54,6 +54,8 @@ pub(super) struct Rules {
     pub(super) packets: bool,
     /// `writers = "one"`.
     pub(super) exclusive: bool,
+    /// The longest transfer in bytes.
+    pub(super) transfer: u32,
 }
 
 /// The way to the line's pump.
@@ -115,6 +117,15 @@ impl Hub {
             fifo_told: Mutex::default(),
             guests: Arc::default(),
         })
+    }
+
+    /// Whether its programs read.
+    pub(super) fn is_in(&self) -> bool {
+        matches!(self.door, Door::In(_))
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// The account of the programs behind the FIFO.

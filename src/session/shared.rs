@@ -139,7 +139,7 @@ impl Shared {
         out.adopt(fd, via, peer)
     }
 
-    fn no_outlet(&self, wanted: &str) -> String {
+    pub(super) fn no_outlet(&self, wanted: &str) -> String {
         let state = lock(&self.state);
         let there: Vec<&str> = state.pipes.iter().map(|pipe| pipe.outlet.as_str()).collect();
         let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };

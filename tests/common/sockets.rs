@@ -46,13 +46,20 @@ fn outlet(name: &str) -> (&str, &str) {
 /// A SEQPACKET connection.
 pub struct Packets(OwnedFd);
 
+/// A descriptor that came some other way.
+impl From<OwnedFd> for Packets {
+    fn from(fd: OwnedFd) -> Self {
+        let patience = TimeVal::new(PATIENCE.as_secs() as i64, 0);
+        nix::sys::socket::setsockopt(&fd, nix::sys::socket::sockopt::ReceiveTimeout, &patience).unwrap();
+        Self(fd)
+    }
+}
+
 impl Packets {
     pub fn connect(path: &Path) -> Self {
         let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
         connect(fd.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
-        let patience = TimeVal::new(PATIENCE.as_secs() as i64, 0);
-        nix::sys::socket::setsockopt(&fd, nix::sys::socket::sockopt::ReceiveTimeout, &patience).unwrap();
-        Self(fd)
+        Self::from(fd)
     }
 
     /// As [`Packets::connect`], once the daemon has taken the connection.

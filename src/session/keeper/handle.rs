@@ -13,6 +13,7 @@ use crate::request::Answer;
 use crate::session::DeviceStatus;
 use crate::session::hub::Via;
 use crate::session::locate::Own;
+use crate::session::pass::Pass;
 use crate::session::shared::Shared;
 
 /// The daemon's hold on one device.
@@ -58,6 +59,14 @@ impl Handle {
     /// Why it cannot be let in, in words for its user.
     pub fn adopt(&self, outlet: &str, fd: OwnedFd, peer: Peer) -> Result<(), String> {
         self.shared.adopt(outlet, fd, Via::Descriptor, peer)
+    }
+
+    /// An end of a new pair for a program that becomes one of this outlet, see `Shared::pass`.
+    ///
+    /// # Errors
+    /// Why there can be none, in words for its user.
+    pub fn pass(&self, outlet: &str, kind: Pass, peer: Peer) -> Result<OwnedFd, String> {
+        self.shared.pass(outlet, kind, peer)
     }
 
     /// Begins a capture of all that crosses, with records of at most `limit` bytes.

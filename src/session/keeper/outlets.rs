@@ -165,7 +165,7 @@ impl Outlets {
         let watcher = &self.surroundings.watcher;
         let (device, events) = (&self.config.name, &self.surroundings.events);
         let packets = config.framing == Framing::Packet;
-        let rules = Rules { packets, exclusive: config.writers == Writers::One };
+        let rules = Rules { packets, exclusive: config.writers == Writers::One, transfer: config.transfer };
         if is_in {
             let (hub, arrivals) = Hub::of_in(device, outlet, events, rules);
             let fifo = fifo.map(|path| InFifo::new(path, watcher, packets)).transpose().map_err(cannot)?;
