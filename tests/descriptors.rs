@@ -107,7 +107,8 @@ fn a_stream_socket_and_a_packet_socket_of_a_serial_line_go_both_ways() {
 #[test]
 fn messages_keep_the_boundaries_of_transfers_both_ways() {
     let bus = Bus::with(&[Zero]);
-    let daemon = Daemon::run(&bus.device("zero", ""));
+    let pipe = |endpoint| format!("[[device.pipe]]\nendpoint = {endpoint}\nframing = \"packet\"\n");
+    let daemon = Daemon::run(&bus.device("zero", &[pipe("0x82"), pipe("0x02")].concat()));
     let admin = Admin::of(&daemon);
     let [from, to] = ["ep_82", "ep_02"].map(|outlet| Packets::from(admin.pass("zero", outlet, "packet")));
     for size in [1, 63, 513, 4000, 0, 700] {
