@@ -102,7 +102,7 @@ impl Event<'_> {
         out.extend([if self.setup.is_some() { PRESENT } else { b'-' }, self.data_flag()]);
         out.extend(time.as_secs().to_le_bytes());
         out.extend(time.subsec_micros().to_le_bytes());
-        let status = if self.is_submit { -nix::libc::EINPROGRESS } else { -self.status.map_or_else(errno, |()| 0) };
+        let status = if self.is_submit { -EINPROGRESS } else { -self.status.map_or_else(errno, |()| 0) };
         out.extend(status.to_le_bytes());
         out.extend(pair(self.length as u32, kept as u32));
         out.extend(setup);
@@ -147,16 +147,24 @@ fn number(transfer_type: TransferType) -> u8 {
 /// Documentation/driver-api/usb/error-codes.rst.
 fn errno(error: TransferError) -> i32 {
     match error {
-        TransferError::Stall => nix::libc::EPIPE,
-        TransferError::Cancelled => nix::libc::ECONNRESET,
-        TransferError::Disconnected => nix::libc::ESHUTDOWN,
-        TransferError::Overflow => nix::libc::EOVERFLOW,
-        TransferError::Timeout => nix::libc::ETIMEDOUT,
-        TransferError::Invalid => nix::libc::EINVAL,
+        TransferError::Stall => EPIPE,
+        TransferError::Cancelled => ECONNRESET,
+        TransferError::Disconnected => ESHUTDOWN,
+        TransferError::Overflow => EOVERFLOW,
+        TransferError::Timeout => ETIMEDOUT,
+        TransferError::Invalid => EINVAL,
         TransferError::Io(errno) => errno,
     }
 }
 
+/// Numbers of Linux, whatever the system: include/uapi/asm-generic/errno.h.
+const EINVAL: i32 = 22;
+const EPIPE: i32 = 32;
+const EOVERFLOW: i32 = 75;
+const ECONNRESET: i32 = 104;
+const ESHUTDOWN: i32 = 108;
+const ETIMEDOUT: i32 = 110;
+const EINPROGRESS: i32 = 115;
 /// Bytes of one packet descriptor.
 const DESCRIPTOR: usize = 16;
 /// All that is captured is on one bus, which is no bus of the host.

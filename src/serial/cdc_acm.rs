@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Parity, SerialMode, StopBits};
 use crate::usb::descriptors::{AltSetting, Descriptors, Endpoint, TransferType};
-use crate::usb::{Setup, TransferError, UsbDevice};
+use crate::usb::{Setup, TransferError, UsbDevice, errno};
 
 /// The interfaces and endpoints of one serial function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Function {
     /// Those of the control transfer; [`TransferError::Io`] (EPROTO) when the answer is not seven bytes.
     pub async fn line_coding(&self, device: &dyn UsbDevice) -> Result<LineCoding, TransferError> {
         let answer = device.control(self.request(0xa1, 0x21, 0, 7), Vec::new(), TIMEOUT).await?;
-        let raw: &[u8; 7] = answer.as_slice().try_into().map_err(|_| TransferError::Io(nix::libc::EPROTO))?;
+        let raw: &[u8; 7] = answer.as_slice().try_into().map_err(|_| TransferError::Io(errno::EPROTO))?;
         Ok(LineCoding::from_bytes(raw))
     }
 

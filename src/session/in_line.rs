@@ -14,7 +14,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::libc::ENOMEM;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::backoff::Backoff;
@@ -25,6 +24,7 @@ use crate::bridge::{self, BulkIn, IsoIn, NewReader, Readers, ReadersPolicy, Verd
 use crate::config::{Framing, Idle, OnOpen, Patience, PipeConfig, StallPolicy};
 use crate::outlet::{InFifo, openers};
 use crate::usb::descriptors::TransferType;
+use crate::usb::errno::ENOMEM;
 use crate::usb::{Pipe, TransferError};
 
 /// One IN endpoint and its outlets.

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::libc::ENOMEM;
 use tokio::sync::{mpsc, watch};
 
 use super::Events;
@@ -13,6 +12,7 @@ use super::problem::Problem;
 use crate::bridge::Counters;
 use crate::serial::Gate;
 use crate::usb::descriptors::Endpoint;
+use crate::usb::errno::ENOMEM;
 use crate::usb::{OpenError, Pipe, TransferError, UsbDevice, advice};
 
 /// Becomes true when everything shall end in order.

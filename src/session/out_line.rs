@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use nix::libc::ENOMEM;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::backoff::Backoff;
@@ -18,6 +17,7 @@ use crate::bridge::{BulkOut, IsoOut, IsoOutSettings, NewWriter, Verdict, Writers
 use crate::config::{PipeConfig, StallPolicy, Underrun, Writers};
 use crate::outlet::OutFifo;
 use crate::usb::descriptors::TransferType;
+use crate::usb::errno::ENOMEM;
 use crate::usb::{Pipe, TransferError};
 
 /// One OUT endpoint and its outlets.

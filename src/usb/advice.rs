@@ -1,10 +1,9 @@
 //! What a person can do when a device is refused or a transfer fails: sentences only, nothing is looked up that is not
 //! needed for them.
 
-use nix::libc::{ENOMEM, ENOSPC, EPROTO};
-
 use super::TransferError;
 use super::advice_linux::transfer_memory_advice;
+use super::errno::{ENOMEM, ENOSPC, EPROTO};
 
 /// An interface is held by a kernel driver, or by another program where no driver is named. `others` are the programs
 /// that have the device open, such as `heimdall (process 4711)`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nusb::descriptors::{ConfigurationDescriptor, DeviceDescriptor, EndpointDescriptor, InterfaceDescriptor};
 use serde::Serialize;
 
-use super::{OpenError, Setup, TransferError, UsbDevice, standard};
+use super::{OpenError, Setup, TransferError, UsbDevice, errno, standard};
 
 /// A device's signalling rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -248,7 +248,7 @@ pub async fn read_strings(device: &dyn UsbDevice, raw: &[u8], into: &mut Descrip
 /// Those of the control transfer; [`TransferError::Io`] (EPROTO) when what comes back is no string descriptor.
 pub async fn read_string(device: &dyn UsbDevice, index: NonZeroU8, language: u16) -> Result<String, TransferError> {
     let raw = request(device, standard::get_string_descriptor(index.get(), language)).await?;
-    decode_string(&raw).ok_or(TransferError::Io(nix::libc::EPROTO))
+    decode_string(&raw).ok_or(TransferError::Io(errno::EPROTO))
 }
 
 /// The first language the device offers, or US English.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::errno::{ENOMEM, EPROTO, describe};
+
 /// Why a transfer ended without success. USB 2.0, 5.3.2 and 8.4.5; the numbers behind them are the backend's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferError {
@@ -47,11 +49,9 @@ impl fmt::Display for TransferError {
             Self::Timeout => f.write_str("the device did not answer in time"),
             Self::Invalid => f.write_str("the request is not valid for this device"),
             // Some backends tell babble, bit errors and silence as one.
-            Self::Io(nix::libc::EPROTO) => {
-                f.write_str("the device broke the bus protocol (babble, a bit error, or no answer)")
-            }
-            Self::Io(nix::libc::ENOMEM) => f.write_str("the system has no memory for the transfer"),
-            Self::Io(errno) => write!(f, "transfer error: {}", std::io::Error::from_raw_os_error(*errno)),
+            Self::Io(EPROTO) => f.write_str("the device broke the bus protocol (babble, a bit error, or no answer)"),
+            Self::Io(ENOMEM) => f.write_str("the system has no memory for the transfer"),
+            Self::Io(errno) => write!(f, "transfer error: {}", describe(*errno)),
         }
     }
 }

@@ -7,6 +7,7 @@ mod advice_linux;
 mod buffer;
 pub mod descriptors;
 mod device;
+pub mod errno;
 mod error;
 pub mod libusb;
 pub mod local;

@@ -5,7 +5,6 @@ use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::errno::Errno;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -119,7 +118,7 @@ impl Keeper {
             let text = format!("{:04x}:{:04x} at {place} went while it was being opened", d.vendor_id, d.product_id);
             claim.give_back().await;
             // Not as "not found": it may still be there, and then there is no news to wait for.
-            return Err(OpenError::Unreachable(text, Errno::ENODEV.into()));
+            return Err(OpenError::Unreachable(text, std::io::Error::other(TransferError::Disconnected)));
         }
         if self.shared.set_held(false) {
             self.shared.tell("resume", format!("{place} is free again"));

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::libc::EBUSY;
 use rusb::Error;
 
 use super::error::of_request;
 use super::link::Link;
+use crate::usb::errno::EBUSY;
 use crate::usb::{OpenError, TransferError, advice, local};
 
 /// What is claimed, by bInterfaceNumber.

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use nix::libc::{EACCES, EBUSY, EINTR, EIO, ENOMEM, EOPNOTSUPP, c_int};
+use std::ffi::c_int;
+
 use rusb::Error;
 use rusb::constants::{
     LIBUSB_ERROR_INVALID_PARAM, LIBUSB_ERROR_IO, LIBUSB_ERROR_NO_DEVICE, LIBUSB_ERROR_NO_MEM, LIBUSB_ERROR_NOT_FOUND,
@@ -11,6 +12,7 @@ use rusb::constants::{
 };
 
 use super::system;
+use crate::usb::errno::{EACCES, EBUSY, EINTR, EIO, ENOMEM, EOPNOTSUPP};
 use crate::usb::local::LocalDevice;
 use crate::usb::{OpenError, TransferError};
 

@@ -9,6 +9,7 @@
 //!
 //! This is the one place that hands memory to libusb. It decides nothing about order or about what happens next.
 
+use std::ffi::c_int;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -16,13 +17,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use nix::libc::{ENOMEM, c_int};
 use rusb::UsbContext;
 use rusb::constants::{LIBUSB_TRANSFER_ERROR, LIBUSB_TRANSFER_TYPE_CONTROL, LIBUSB_TRANSFER_TYPE_ISOCHRONOUS};
 use rusb::ffi;
 
 use super::error;
 use super::link::Link;
+use crate::usb::errno::ENOMEM;
 use crate::usb::{Buffer, Transfer, TransferError};
 
 /// Where transfers go.

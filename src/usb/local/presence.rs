@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::libc::EBUSY;
 use tokio::sync::watch;
 
 use super::Hotplug;
 use crate::usb::TransferError;
+use crate::usb::errno::EBUSY;
 
 /// The presence of one device, from its opening on.
 pub struct Presence {

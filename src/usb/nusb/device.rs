@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::pipe::{NusbPipe, SharedEndpoint, share, transfer_error};
 use crate::usb::descriptors::{Descriptors, Endpoint, TransferType};
 use crate::usb::local::{self, Hotplug, LocalDevice, Presence, UNPLUGGED};
-use crate::usb::{BoxFuture, OpenError, Pipe, Setup, TransferError, UsbDevice, advice, permission_advice};
+use crate::usb::{BoxFuture, OpenError, Pipe, Setup, TransferError, UsbDevice, advice, errno, permission_advice};
 
 /// Opens a device; no interface is claimed and nothing is sent to it.
 ///
@@ -154,13 +154,13 @@ impl NusbDevice {
         self.noticed(match error.kind() {
             ErrorKind::Disconnected => TransferError::Disconnected,
             ErrorKind::NotFound => TransferError::Invalid,
-            _ => TransferError::Io(error.os_error().map_or(nix::libc::EBUSY, |code| code as i32)),
+            _ => TransferError::Io(error.os_error().map_or(errno::EBUSY, |code| code as i32)),
         })
     }
 
     async fn select(&self, number: u8, setting: u8) -> Result<(), TransferError> {
         // A setting that is asked for by hand may be that of an interface nobody uses yet.
-        self.claim_interface(number, false).await.map_err(|_| TransferError::Io(nix::libc::EBUSY))?;
+        self.claim_interface(number, false).await.map_err(|_| TransferError::Io(errno::EBUSY))?;
         let Some(interface) = self.held().interfaces.get(&number).cloned() else { return Err(TransferError::Invalid) };
         interface.set_alt_setting(setting).await.map_err(|e| self.request_error(e))
     }
@@ -177,7 +177,7 @@ impl NusbDevice {
 
     fn endpoint_for_halt(&self, address: u8) -> Result<Arc<Mutex<SharedEndpoint>>, TransferError> {
         let (_, endpoint) = self.descriptors.find_endpoint(address, None, None).ok_or(TransferError::Invalid)?;
-        self.endpoint(&endpoint).map_err(|_| TransferError::Io(nix::libc::EBUSY))
+        self.endpoint(&endpoint).map_err(|_| TransferError::Io(errno::EBUSY))
     }
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use ::nusb::transfer::{Buffer as NusbBuffer, BulkOrInterrupt, Completion, EndpointDirection};
 use ::nusb::{Endpoint, Error};
 
+use crate::usb::errno;
 use crate::usb::local::{Presence, lost_by};
 use crate::usb::{BoxFuture, Buffer, IsoPacket, Pipe, Transfer, TransferError};
 
@@ -228,7 +229,7 @@ pub(super) fn transfer_error(error: ::nusb::transfer::TransferError) -> Transfer
         Theirs::Cancelled => TransferError::Cancelled,
         Theirs::Stall => TransferError::Stall,
         Theirs::Disconnected => TransferError::Disconnected,
-        Theirs::Fault => TransferError::Io(nix::libc::EPROTO),
+        Theirs::Fault => TransferError::Io(errno::EPROTO),
         Theirs::InvalidArgument => TransferError::Invalid,
         Theirs::Unknown(code) => TransferError::Io(code as i32),
     }
