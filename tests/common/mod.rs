@@ -11,74 +11,38 @@
     reason = "each test binary uses its own part of it, and tests may print"
 )]
 
+#[cfg(unix)]
+#[path = "bus_unix.rs"]
+mod bus;
+#[cfg(windows)]
+#[path = "bus_windows.rs"]
+mod bus;
 pub mod bytes;
+#[cfg(unix)]
+#[path = "system_unix.rs"]
+mod system;
+#[cfg(windows)]
+#[path = "system_windows.rs"]
+mod system;
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{JoinHandle, spawn};
+use std::thread::spawn;
 use std::time::{Duration, Instant};
 
-use firmware_mock::{DeviceKind, Mock};
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use bus::Bus;
+pub use system::*;
 
 /// How long anything may take that takes no time on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Simulated devices behind a USB/IP server on a loopback port, on a thread of this process.
-pub struct Bus {
-    pub port: u16,
-    pub busids: Vec<(String, String)>,
-    control: PathBuf,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    _dir: TempDir,
-}
-
 impl Bus {
-    /// Plugs in these devices.
-    pub fn with(kinds: &[DeviceKind]) -> Self {
-        Self::on_port(kinds, 0)
-    }
-
-    /// The same on a given port, as a server that was restarted.
-    pub fn on_port(kinds: &[DeviceKind], port: u16) -> Self {
-        let dir = TempDir::new().unwrap();
-        let control = dir.path().join("mock.sock");
-        let mock = Mock::new(kinds);
-        let busids = mock.busids();
-        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let (ready, is_ready) = channel();
-        let path = control.clone();
-        let thread = spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let (control, _guard) = firmware_mock::os::bind_control(&path).unwrap();
-                ready.send(()).unwrap();
-                mock.serve(listener, Some(control), async { drop(stopped.await) }).await.unwrap();
-            });
-        });
-        is_ready.recv().unwrap();
-        Self { port, busids, control, stop: Some(stop), thread: Some(thread), _dir: dir }
-    }
-
-    /// Sends a fault command, such as `unplug zero 100`, and expects `ok`.
-    pub fn command(&self, line: &str) {
-        let mut stream = UnixStream::connect(&self.control).unwrap();
-        writeln!(stream, "{line}").unwrap();
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).unwrap();
-        assert_eq!(answer, "ok\n", "to {line:?}");
-    }
-
     /// The bus id of the device with this name.
     pub fn busid(&self, name: &str) -> &str {
         &self.busids.iter().find(|(n, _)| n == name).unwrap().1
@@ -92,15 +56,6 @@ impl Bus {
     /// A `[[device]]` for the device with this name, under its own name, followed by `rest`.
     pub fn device(&self, name: &str, rest: &str) -> String {
         format!("[[device]]\nname = \"{name}\"\n{}{rest}\n", self.remote(name))
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -131,14 +86,14 @@ impl Daemon {
     /// The same, not waiting for devices.
     pub fn run_unattached(config: &str) -> Self {
         let temp = TempDir::new().unwrap();
-        let mut daemon = Self::run_in(&temp.path().join("run"), config);
+        let mut daemon = Self::run_in(&run_dir(&temp, "run"), config);
         daemon._temp = Some(temp);
         daemon
     }
 
     /// The same in this run dir, which may be an earlier daemon's.
     pub fn run_in(dir: &Path, config: &str) -> Self {
-        let file = dir.with_extension("toml");
+        let file = config_beside(dir);
         std::fs::write(&file, config).unwrap();
         let mut command = usbpipe();
         command.arg("run").arg("--dir").arg(dir).arg("-c").arg(&file);
@@ -150,7 +105,7 @@ impl Daemon {
     /// `usbpipe demo`, once it says that it is ready.
     pub fn demo() -> Self {
         let temp = TempDir::new().unwrap();
-        let dir = temp.path().join("demo");
+        let dir = run_dir(&temp, "demo");
         let mut command = usbpipe();
         command.arg("demo").arg("--dir").arg(&dir).stdout(Stdio::piped());
         let mut daemon = Self::start(command, &dir);
@@ -165,7 +120,7 @@ impl Daemon {
 
     /// Any command that becomes a daemon in `dir`.
     pub fn start(mut command: Command, dir: &Path) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = with_console(&mut command).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, stderr) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -174,17 +129,17 @@ impl Daemon {
 
     /// A path below the run dir, such as `zero/ep_81`.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        outlet(&self.dir, name)
     }
 
     /// Opens an outlet for reading, as `cat` does.
     pub fn reader(&self, name: &str) -> File {
-        File::open(self.path(name)).unwrap()
+        open_reader(&self.path(name)).unwrap()
     }
 
     /// Opens an outlet for writing, as `cat >` does.
     pub fn writer(&self, name: &str) -> File {
-        OpenOptions::new().write(true).open(self.path(name)).unwrap()
+        open_writer(&self.path(name)).unwrap()
     }
 
     /// Runs a command of the program against this daemon.
@@ -269,32 +224,15 @@ impl Daemon {
         &self.said
     }
 
-    /// Sends a signal to the daemon.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        kill(self.child.id(), signal);
-    }
-
-    /// Ends it by SIGTERM and waits.
+    /// Asks it to end in order and waits.
     pub fn end(&mut self) -> ExitStatus {
-        self.signal(nix::sys::signal::Signal::SIGTERM);
+        ask_to_end(self.child.id());
         self.wait_end()
     }
 
     /// Waits until it has ended.
     pub fn wait_end(&mut self) -> ExitStatus {
         wait_child(&mut self.child)
-    }
-
-    /// How many descriptors it has open.
-    pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
-    }
-
-    /// A line of `/proc/PID/status` as a number: `VmRSS` in KiB, `Threads`.
-    pub fn proc_status(&self, key: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = text.lines().find(|l| l.starts_with(key)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
 
@@ -306,11 +244,6 @@ impl Drop for Daemon {
             self.said().iter().for_each(|line| println!("daemon: {line}"));
         }
     }
-}
-
-/// Sends a signal to a process.
-pub fn kill(pid: u32, signal: nix::sys::signal::Signal) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
 }
 
 /// Waits for the end of a child; one that does not end is killed and the test fails.

@@ -1,0 +1,75 @@
+//! Where outlets stand and how programs are ended, on Unix.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::Daemon;
+
+/// A run dir for a daemon, to be gone with `temp`.
+pub fn run_dir(temp: &TempDir, name: &str) -> PathBuf {
+    temp.path().join(name)
+}
+
+/// Where the configuration of the daemon in this run dir is written.
+pub fn config_beside(dir: &Path) -> PathBuf {
+    dir.with_extension("toml")
+}
+
+/// The path of an outlet such as `uno/serial.rx`.
+pub fn outlet(dir: &Path, name: &str) -> PathBuf {
+    dir.join(name)
+}
+
+/// Opens an outlet for reading, as `cat` does.
+pub fn open_reader(path: &Path) -> std::io::Result<File> {
+    File::open(path)
+}
+
+/// Opens an outlet for writing, as `cat >` does.
+pub fn open_writer(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).open(path)
+}
+
+/// Whether an outlet is there.
+pub fn stands(path: &Path) -> bool {
+    path.exists()
+}
+
+/// What lets [`ask_to_end`] reach a program.
+pub fn with_console(command: &mut Command) -> &mut Command {
+    command
+}
+
+/// SIGTERM.
+pub fn ask_to_end(pid: u32) {
+    kill(pid, Signal::SIGTERM);
+}
+
+/// Sends a signal to a process.
+pub fn kill(pid: u32, signal: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(pid as i32), signal).unwrap();
+}
+
+impl Daemon {
+    /// Sends a signal to the daemon.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.child.id(), signal);
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// A line of `/proc/PID/status` as a number: `VmRSS` in KiB, `Threads`.
+    pub fn proc_status(&self, key: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find(|l| l.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}

@@ -1,0 +1,101 @@
+//! Where outlets stand and how programs are ended, on Windows.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::windows::ffi::OsStrExt;
+use std::os::windows::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use tempfile::TempDir;
+use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY};
+use windows_sys::Win32::System::Console::{
+    AttachConsole, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
+};
+use windows_sys::Win32::System::Pipes::WaitNamedPipeW;
+use windows_sys::Win32::System::Threading::CREATE_NEW_CONSOLE;
+
+use super::PATIENCE;
+pub use super::bus::Outside;
+
+/// A prefix of pipes that no other daemon has.
+pub fn run_dir(_temp: &TempDir, name: &str) -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, SeqCst);
+    PathBuf::from(format!(r"\\.\pipe\usbpipe-test-{}-{count}-{name}", std::process::id()))
+}
+
+/// Where the configuration of the daemon with this prefix is written.
+pub fn config_beside(dir: &Path) -> PathBuf {
+    std::env::temp_dir().join(dir.file_name().unwrap()).with_extension("toml")
+}
+
+/// The path of an outlet such as `uno/serial.rx`, which is one duplex pipe with `serial.tx` here.
+pub fn outlet(dir: &Path, name: &str) -> PathBuf {
+    let duplex = [("/serial.rx", "/serial"), ("/serial.tx", "/serial"), (".request", ""), (".response", "")];
+    let end = duplex.iter().find(|(end, _)| name.ends_with(end)).unwrap_or(&("", ""));
+    let name = name.strip_suffix(end.0).unwrap().to_owned() + end.1;
+    dir.join(name.replace('/', r"\"))
+}
+
+/// Opens an outlet for reading, with WaitNamedPipe as its only patience.
+pub fn open_reader(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().read(true))
+}
+
+/// Opens an outlet for writing, with WaitNamedPipe as its only patience.
+pub fn open_writer(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().write(true))
+}
+
+/// As a plain program does it: wait until an instance is free, then open. Another program may have been faster.
+pub fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    loop {
+        wait_named_pipe(path, PATIENCE.as_millis() as u32)?;
+        match options.open(path) {
+            Err(e) if e.raw_os_error() == Some(ERROR_PIPE_BUSY as i32) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Waits at most so many milliseconds until an instance of this pipe is free.
+pub fn wait_named_pipe(path: &Path, milliseconds: u32) -> io::Result<()> {
+    let name = wide(path);
+    // SAFETY: the name ends with a zero and outlives the call.
+    match unsafe { WaitNamedPipeW(name.as_ptr(), milliseconds) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an outlet is there, busy or not.
+pub fn stands(path: &Path) -> bool {
+    wait_named_pipe(path, 1).err().and_then(|e| e.raw_os_error()) != Some(ERROR_FILE_NOT_FOUND as i32)
+}
+
+fn wide(path: &Path) -> Vec<u16> {
+    path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+/// What lets [`ask_to_end`] reach a program: a console of its own.
+pub fn with_console(command: &mut Command) -> &mut Command {
+    command.creation_flags(CREATE_NEW_CONSOLE)
+}
+
+/// Ctrl-C on the console of a program, which must be its own. This process has no use for one.
+pub fn ask_to_end(pid: u32) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let ok = |result: i32, what: &str| assert!(result != 0, "{what}: {}", io::Error::last_os_error());
+    // SAFETY: these take no pointers but the handler, and none means to ignore Ctrl-C.
+    unsafe {
+        FreeConsole();
+        ok(AttachConsole(pid), "AttachConsole");
+        ok(SetConsoleCtrlHandler(None, 1), "SetConsoleCtrlHandler");
+        ok(GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0), "GenerateConsoleCtrlEvent");
+        FreeConsole();
+    }
+}

@@ -1,0 +1,114 @@
+/* A plain Windows program at a pipe of usbpipe: WaitNamedPipe, CreateFile, ReadFile, WriteFile, and nothing else.
+ *
+ *   client read PIPE BYTES       copies so many bytes to stdout
+ *   client messages PIPE COUNT   prints the length of what each of so many reads gives, in message mode
+ *   client write PIPE            copies stdin to the pipe
+ *   client ask PIPE TEXT         writes TEXT and a line feed, and prints the line that comes back
+ *
+ * It ends with 0, or with 1 and the number of the error on stderr. It waits in WaitNamedPipe alone: ERROR_PIPE_BUSY is fatal. */
+
+#include <windows.h>
+#include <stdio.h>
+#include <wchar.h>
+
+static char buffer[65536];
+
+static int failed(const char *what)
+{
+    fprintf(stderr, "%s: error %lu\n", what, GetLastError());
+    return 1;
+}
+
+static HANDLE opened(const wchar_t *pipe, DWORD access)
+{
+    if (!WaitNamedPipeW(pipe, 20000))
+        return INVALID_HANDLE_VALUE;
+    return CreateFileW(pipe, access, 0, NULL, OPEN_EXISTING, 0, NULL);
+}
+
+static int put(HANDLE to, const char *bytes, DWORD count)
+{
+    while (count > 0) {
+        DWORD written;
+        if (!WriteFile(to, bytes, count, &written, NULL))
+            return failed("WriteFile");
+        bytes += written;
+        count -= written;
+    }
+    return 0;
+}
+
+static int copy_from(HANDLE pipe, unsigned long long left)
+{
+    while (left > 0) {
+        DWORD got, most = left < sizeof buffer ? (DWORD)left : sizeof buffer;
+        if (!ReadFile(pipe, buffer, most, &got, NULL))
+            return failed("ReadFile");
+        if (put(GetStdHandle(STD_OUTPUT_HANDLE), buffer, got))
+            return 1;
+        left -= got;
+    }
+    return 0;
+}
+
+static int copy_to(HANDLE pipe)
+{
+    DWORD got;
+    while (ReadFile(GetStdHandle(STD_INPUT_HANDLE), buffer, sizeof buffer, &got, NULL) && got > 0)
+        if (put(pipe, buffer, got))
+            return 1;
+    return 0;
+}
+
+static int messages(HANDLE pipe, unsigned long long count)
+{
+    DWORD got, mode = PIPE_READMODE_MESSAGE;
+    if (!SetNamedPipeHandleState(pipe, &mode, NULL, NULL))
+        return failed("SetNamedPipeHandleState");
+    while (count-- > 0) {
+        if (!ReadFile(pipe, buffer, sizeof buffer, &got, NULL))
+            return failed("ReadFile");
+        printf("%lu\n", got);
+    }
+    return 0;
+}
+
+static int ask(HANDLE pipe, const wchar_t *text)
+{
+    int length = snprintf(buffer, sizeof buffer, "%ls\n", text);
+    DWORD got = 1;
+    if (put(pipe, buffer, (DWORD)length))
+        return 1;
+    do {
+        if (!ReadFile(pipe, buffer, 1, &got, NULL))
+            return failed("ReadFile");
+        if (put(GetStdHandle(STD_OUTPUT_HANDLE), buffer, got))
+            return 1;
+    } while (got == 0 || buffer[0] != '\n');
+    return 0;
+}
+
+int wmain(int count, wchar_t **words)
+{
+    const wchar_t *verb = count > 1 ? words[1] : L"", *what = count > 3 ? words[3] : L"";
+    int is_write = !wcscmp(verb, L"write"), is_ask = !wcscmp(verb, L"ask"), status = 2;
+    HANDLE pipe;
+    if (count < 3) {
+        fputs("usage: client read|messages|write|ask PIPE [BYTES|COUNT|TEXT]\n", stderr);
+        return 2;
+    }
+    /* Message mode is set by FILE_WRITE_ATTRIBUTES, which GENERIC_READ alone does not give. */
+    pipe = opened(words[2], is_ask ? GENERIC_READ | GENERIC_WRITE : is_write ? GENERIC_WRITE : GENERIC_READ | FILE_WRITE_ATTRIBUTES);
+    if (pipe == INVALID_HANDLE_VALUE)
+        return failed("opening");
+    if (!wcscmp(verb, L"read"))
+        status = copy_from(pipe, wcstoull(what, NULL, 10));
+    else if (!wcscmp(verb, L"messages"))
+        status = messages(pipe, wcstoull(what, NULL, 10));
+    else if (is_write)
+        status = copy_to(pipe);
+    else if (is_ask)
+        status = ask(pipe, what);
+    CloseHandle(pipe);
+    return status;
+}
