@@ -12,7 +12,8 @@ use firmware_mock::{DeviceKind, Mock};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::run::Signals;
+use super::own_place::demo_dir;
+use super::signals::Signals;
 use super::status::print_line;
 use super::{Failure, Outcome, run_dir};
 use crate::config::{DeviceConfig, OutletKind};
@@ -21,7 +22,8 @@ use crate::selector::Remote;
 
 /// `usbpipe demo`.
 pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
-    let dir = run_dir(dir).unwrap_or_else(|_| fallback_dir());
+    // A demo needs no preparation, not even a place for run dirs.
+    let dir = run_dir(dir).unwrap_or_else(|_| demo_dir());
     let mut signals = Signals::new()?;
     let mock = Mock::new(&DeviceKind::ALL);
     let busids = mock.busids();
@@ -54,11 +56,6 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
     // The run dir could not be removed while mock.sock stood in it.
     let _ = std::fs::remove_dir(&dir);
     outcome
-}
-
-/// A demo needs no preparation, not even a place for run dirs.
-fn fallback_dir() -> PathBuf {
-    std::env::temp_dir().join(format!("usbpipe-demo-{}", nix::unistd::getuid()))
 }
 
 fn device(name: &str, busid: String, port: u16) -> DeviceConfig {

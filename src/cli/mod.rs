@@ -8,19 +8,30 @@ mod args;
 mod ask;
 mod capture;
 mod check;
+#[cfg(unix)]
+#[path = "child_unix.rs"]
 mod child;
 mod demo;
 mod list;
 mod log;
 mod logging;
 mod man;
+#[cfg(unix)]
+#[path = "manager_unix.rs"]
+mod manager;
 mod own_devices;
+#[cfg(unix)]
+#[path = "own_place_unix.rs"]
+mod own_place;
 mod own_ports;
 mod plot;
 mod release;
 mod run;
 mod screen;
 mod serial_bytes;
+#[cfg(unix)]
+#[path = "signals_unix.rs"]
+mod signals;
 mod status;
 mod top;
 mod udev;

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::appearing::Appearing;
-use super::{Failure, Outcome, run_dir};
+use super::signals::{Received, Signals};
+use super::{Failure, Outcome, manager, run_dir};
 use crate::config::{self, Config, DeviceConfig};
 use crate::daemon::{Daemon, passed_socket};
 use crate::name;
@@ -43,7 +42,7 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Vec<Selector>, f
     let mut appearing = Appearing::new(daemon.own().clone());
     named.into_iter().for_each(|selector| appearing.wait_for(selector));
     eprintln!("usbpipe: ready, {count} devices in {}", dir.display());
-    notify(&[sd_notify::NotifyState::Ready]);
+    manager::ready();
     loop {
         tokio::select! {
             received = signals.next() => match received {
@@ -57,7 +56,7 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Vec<Selector>, f
             }
         }
     }
-    notify(&[sd_notify::NotifyState::Stopping]);
+    manager::stopping();
     signals.or_at_once(daemon.end()).await
 }
 
@@ -80,59 +79,5 @@ async fn reload(daemon: &mut Daemon, file: Option<&std::path::Path>) {
             tracing::info!("configuration read again: {}", file.display());
         }
         Err(failure) => tracing::error!("the configuration stays as it was: {}", failure.message),
-    }
-}
-
-/// Tells systemd, if it listens.
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(state) {
-        tracing::warn!("telling systemd failed: {e}");
-    }
-}
-
-/// The signals that a daemon knows.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-/// What a signal means.
-pub(super) enum Received {
-    /// SIGTERM or SIGINT.
-    End,
-    /// SIGHUP.
-    Reload,
-}
-
-impl Signals {
-    pub(super) fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|e| Failure::run_time(format!("cannot listen for signals: {e}")));
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    pub(super) async fn next(&mut self) -> Received {
-        tokio::select! {
-            _ = self.terminate.recv() => Received::End,
-            _ = self.interrupt.recv() => Received::End,
-            _ = self.hangup.recv() => Received::Reload,
-        }
-    }
-
-    /// Waits until this process shall end.
-    pub(super) async fn end(&mut self) {
-        while !matches!(self.next().await, Received::End) {}
-    }
-
-    /// Waits for the end in order; a second signal ends at once.
-    pub(super) async fn or_at_once(mut self, end: impl Future<Output = ()>) -> Outcome {
-        tokio::select! {
-            () = end => Ok(0),
-            () = self.end() => Err(Failure::run_time("ended at once by a second signal; outlets may be left behind")),
-        }
     }
 }

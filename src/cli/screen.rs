@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use ratatui::{DefaultTerminal, Frame};
 
 use super::Failure;
-use super::run::Signals;
+use super::signals::Signals;
 
 /// The screen, for as long as it lives.
 pub(super) struct Screen {

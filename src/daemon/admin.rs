@@ -1,31 +1,28 @@
 //! The daemon's side of `admin.sock`.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 
+use super::link::{self, Given, Listener, ReadHalf, Stream, WriteHalf};
 use super::protocol::{MAX_REQUEST, Reply, Request};
-use super::{Devices, capture, passing_unix};
+use super::{Devices, capture, passing};
 use crate::outlet::Peer;
-use crate::session::{Events, Lease, TextLine, TextReader};
+use crate::session::{Events, Lease, PassedEnd, TextLine, TextReader};
 
 /// Clients at one time: each command, and each `events`, `top` and `capture` for as long as it runs.
 const MOST_CLIENTS: usize = 256;
 
 /// Serves clients until it is aborted.
-pub(super) async fn serve(listener: UnixListener, devices: Devices, events: Events) {
+pub(super) async fn serve(mut listener: Listener, devices: Devices, events: Events) {
     let mut clients = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if clients.len() >= MOST_CLIENTS => refuse(&stream),
-                Ok((stream, _)) => drop(clients.spawn(client(stream, devices.clone(), events.clone()))),
+            accepted = link::accept(&mut listener) => match accepted {
+                Ok(stream) if clients.len() >= MOST_CLIENTS => refuse(&stream),
+                Ok(stream) => drop(clients.spawn(client(stream, devices.clone(), events.clone()))),
                 // Descriptors have run out: those that are here go on.
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
             },
@@ -35,14 +32,13 @@ pub(super) async fn serve(listener: UnixListener, devices: Devices, events: Even
 }
 
 /// Says why to a client that is one too many, which then finds the connection closed.
-fn refuse(stream: &UnixStream) {
+fn refuse(stream: &Stream) {
     let reply = Reply::Error(format!("{MOST_CLIENTS} commands are connected to the daemon, and there can be no more"));
-    // There is room for a line in a new connection, and nothing to be done where there is none.
-    let _ = serde_json::to_string(&reply).map(|line| stream.try_write(format!("{line}\n").as_bytes()));
+    let _ = serde_json::to_string(&reply).map(|line| link::refuse(stream, &format!("{line}\n")));
 }
 
-async fn client(stream: UnixStream, devices: Devices, events: Events) {
-    let (source, mut out) = stream.into_split();
+async fn client(stream: Stream, devices: Devices, events: Events) {
+    let (source, mut out) = link::split(stream);
     let mut lines = TextReader::new(source, MAX_REQUEST);
     let mut leases = Leases::default();
     while let Some(line) = lines.next().await {
@@ -133,7 +129,7 @@ async fn lend(device: String, borrower: String, port: bool, devices: &Devices, l
 }
 
 /// One JSON line an event, until the client leaves. A client that is too slow is told how many it missed.
-async fn tell_events(mut lines: TextReader<OwnedReadHalf>, mut out: OwnedWriteHalf, events: Events) {
+async fn tell_events(mut lines: TextReader<ReadHalf>, mut out: WriteHalf, events: Events) {
     let mut listener = events.listen();
     if send(&mut out, &Reply::Ok(Vec::new())).await.is_err() {
         return;
@@ -156,23 +152,21 @@ async fn tell_events(mut lines: TextReader<OwnedReadHalf>, mut out: OwnedWriteHa
 }
 
 /// Gives the connection to an outlet. Nothing is waited for in between, so that the reply goes before the first byte.
-fn open(source: OwnedReadHalf, out: OwnedWriteHalf, devices: &Devices, device: &str, outlet: &str, peer: Peer) {
-    let Ok(stream) = source.reunite(out) else { return };
-    let Ok(mut stream) = stream.into_std() else { return };
-    let adopted = match stream.try_clone() {
-        Ok(copy) => devices.with(device, |d| d.adopt(outlet, copy.into(), peer)).flatten(),
+fn open(source: ReadHalf, out: WriteHalf, devices: &Devices, device: &str, outlet: &str, peer: Peer) {
+    let Some(given) = Given::of(source, out) else { return };
+    let adopted = match given.connection() {
+        Ok(connection) => devices.with(device, |d| d.adopt(outlet, connection, peer)).flatten(),
         Err(e) => Err(format!("the connection cannot be used as an outlet: {e}")),
     };
     let reply = adopted.map_or_else(Reply::Error, |()| Reply::Ok(Vec::new()));
     if let Ok(text) = serde_json::to_string(&reply) {
-        // A client that has gone needs no reply.
-        let _ = stream.write_all(format!("{text}\n").as_bytes());
+        given.say(&format!("{text}\n"));
     }
 }
 
 /// Who is at the other end, under the name that it asked for.
-fn peer_of(out: &OwnedWriteHalf, program: Option<String>) -> Peer {
-    let peer = Peer::of(out.as_ref());
+fn peer_of(out: &WriteHalf, program: Option<String>) -> Peer {
+    let peer = link::peer_of(out);
     match program {
         Some(name) => peer.called(&name),
         None => peer,
@@ -180,15 +174,15 @@ fn peer_of(out: &OwnedWriteHalf, program: Option<String>) -> Peer {
 }
 
 /// One line with a descriptor beside it.
-async fn send_with(out: &mut OwnedWriteHalf, value: &impl serde::Serialize, fd: &OwnedFd) -> std::io::Result<()> {
+async fn send_with(out: &mut WriteHalf, value: &impl serde::Serialize, end: &PassedEnd) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
-    let sent = passing_unix::send(out.as_ref(), &line, fd).await?;
+    let sent = passing::send(out, &line, end).await?;
     out.write_all(&line[sent..]).await
 }
 
 /// One line.
-pub(super) async fn send(out: &mut OwnedWriteHalf, value: &impl serde::Serialize) -> std::io::Result<()> {
+pub(super) async fn send(out: &mut WriteHalf, value: &impl serde::Serialize) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     out.write_all(&line).await

@@ -1,8 +1,8 @@
 //! A connection of `admin.sock` that a capture goes into. It keeps nothing: what waits is in the capture's spool.
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::link::{ReadHalf, WriteHalf};
 use super::protocol::Reply;
 use super::{Devices, admin};
 use crate::capture::Capture;
@@ -15,7 +15,7 @@ pub(super) fn begin(devices: &Devices, device: &str, limit: u32) -> Result<Captu
 }
 
 /// The capture as it grows, until the client ends its side, which is answered by the rest and the end of the capture.
-pub(super) async fn send(mut capture: Capture, mut lines: TextReader<OwnedReadHalf>, mut out: OwnedWriteHalf) {
+pub(super) async fn send(mut capture: Capture, mut lines: TextReader<ReadHalf>, mut out: WriteHalf) {
     if admin::send(&mut out, &Reply::Ok(Vec::new())).await.is_err() {
         return;
     }

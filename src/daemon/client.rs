@@ -2,20 +2,19 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
 
-use super::passing_unix;
+use super::link::{self, Stream};
+use super::passing;
+use super::place::{ADMIN, SERVICE};
 use super::protocol::{Reply, Request};
-use super::run_dir::ADMIN;
-use crate::session::Pass;
+use crate::session::{Pass, PassedEnd};
 
 /// A connection to a daemon.
 pub struct Client {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Stream>,
     path: PathBuf,
 }
 
@@ -37,7 +36,7 @@ impl Client {
     /// [`ClientError::NoDaemon`].
     pub async fn connect(run_dir: &Path) -> Result<Self, ClientError> {
         let path = run_dir.join(ADMIN);
-        match UnixStream::connect(&path).await {
+        match link::connect(&path).await {
             Ok(stream) => Ok(Self { stream: BufReader::new(stream), path }),
             Err(e) => Err(ClientError::NoDaemon(run_dir.to_owned(), e)),
         }
@@ -80,11 +79,11 @@ impl Client {
         outlet: &str,
         pass: Pass,
         program: &str,
-    ) -> Result<OwnedFd, ClientError> {
+    ) -> Result<PassedEnd, ClientError> {
         let (device, outlet, program) = (device.to_owned(), outlet.to_owned(), Some(program.to_owned()));
         self.send(&Request::Open { device, outlet, pass: Some(pass), program }).await?;
         let broken = |e| ClientError::Broken(self.path.clone(), e);
-        let (line, fd) = passing_unix::receive(self.stream.get_ref()).await.map_err(broken)?;
+        let (line, fd) = passing::receive(self.stream.get_ref()).await.map_err(broken)?;
         self.understand(&line)?;
         fd.ok_or_else(|| broken(io::Error::other("it sent no descriptor")))
     }
@@ -122,10 +121,10 @@ impl fmt::Display for ClientError {
                  with --dir{}",
                 dir.display(),
                 // The service's, of which commands of other users than root know nothing.
-                if dir != Path::new(SERVICE) && Path::new(SERVICE).exists() {
-                    " (that of the service is --dir /run/usbpipe)"
-                } else {
-                    ""
+                match SERVICE.map(Path::new) {
+                    Some(service) if dir != service && service.exists() =>
+                        " (that of the service is --dir /run/usbpipe)",
+                    _ => "",
                 }
             ),
             Self::Broken(path, cause) => write!(f, "talking to the daemon at {} failed: {cause}", path.display()),
@@ -135,5 +134,3 @@ impl fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
-
-const SERVICE: &str = "/run/usbpipe";

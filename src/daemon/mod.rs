@@ -5,22 +5,31 @@
 mod admin;
 mod capture;
 mod client;
-mod passed_unix;
-mod passing_unix;
+#[cfg(unix)]
+#[path = "link_unix.rs"]
+mod link;
+#[cfg(unix)]
+#[path = "passed_unix.rs"]
+mod passed;
+#[cfg(unix)]
+#[path = "passing_unix.rs"]
+mod passing;
+#[cfg(unix)]
+#[path = "place_unix.rs"]
+mod place;
 mod protocol;
 mod run_dir;
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
 pub use client::{Client, ClientError};
-pub use passed_unix::passed_socket;
+pub use passed::{Passed, passed_socket};
+pub use place::default_run_dir;
 pub use protocol::{Reply, Request};
-pub use run_dir::default_run_dir;
 
 use crate::config::DeviceConfig;
 use crate::outlet::{DirError, Watcher};
@@ -45,12 +54,12 @@ impl Daemon {
     ///
     /// # Errors
     /// [`DirError`] when another daemon has the run dir, or something in it cannot be made.
-    pub async fn start(path: &Path, configs: Vec<DeviceConfig>, admin: Option<UnixListener>) -> Result<Self, DirError> {
+    pub async fn start(path: &Path, configs: Vec<DeviceConfig>, admin: Option<Passed>) -> Result<Self, DirError> {
         let mut run_dir = RunDir::take(path)?;
         let names: Vec<&str> = configs.iter().map(|c| c.name.as_str()).collect();
         run_dir.clear_leftovers(&names);
         let watcher = Watcher::new().map_err(|e| DirError::from_io(path, "cannot watch FIFOs (inotify)", e))?;
-        let journal = Arc::new(Journal::new(path.join(JOURNAL)));
+        let journal = Arc::new(Journal::new(run_dir.dir().file_path(JOURNAL)));
         let restoring = journal.clone();
         let _ = tokio::task::spawn_blocking(move || restoring.restore()).await;
         let own = Own::default();

@@ -9,15 +9,18 @@ use std::path::{Path, PathBuf};
 
 use socket2::{SockRef, Type};
 
-use super::run_dir::ADMIN;
+use super::place::ADMIN;
 use crate::outlet::DirError;
+
+/// A listening socket that was passed to this process.
+pub type Passed = UnixListener;
 
 /// The socket that systemd passed to be the `admin.sock` of this run dir; `None` where it passed nothing. To be called
 /// once in a process: the descriptor has one owner.
 ///
 /// # Errors
 /// [`DirError`] when what was passed is not one listening Unix stream socket bound to that name.
-pub fn passed_socket(run_dir: &Path) -> Result<Option<UnixListener>, DirError> {
+pub fn passed_socket(run_dir: &Path) -> Result<Option<Passed>, DirError> {
     let wanted = run_dir.join(ADMIN);
     let wrong = |problem: String| DirError::new(&wanted, format!("cannot be taken over from systemd: {problem}"));
     let mut passed = sd_notify::listen_fds().map_err(|e| wrong(e.to_string()))?;

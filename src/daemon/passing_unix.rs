@@ -7,8 +7,11 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use super::link::WriteHalf;
+
 /// Writes `line`, and the descriptor beside its first byte. Gives the number of bytes written, at least one.
-pub(super) async fn send(stream: &UnixStream, line: &[u8], fd: &OwnedFd) -> io::Result<usize> {
+pub(super) async fn send(out: &WriteHalf, line: &[u8], fd: &OwnedFd) -> io::Result<usize> {
+    let stream: &UnixStream = out.as_ref();
     let fds = [fd.as_raw_fd()];
     let beside = [ControlMessage::ScmRights(&fds)];
     let send = || {

@@ -1,14 +1,13 @@
 //! The run dir: who owns it, and what is removed from it.
 
-use std::env;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::UnixListener;
-
+use super::link::Listener;
+use super::passed::Passed;
+use super::place::{self, ADMIN, is_still_there};
 use crate::outlet::{Access, Dir, DirError};
 
 /// A run dir that this process owns.
@@ -21,24 +20,6 @@ pub(super) struct RunDir {
     bound: bool,
 }
 
-/// Where the run dir is if nobody says: `$USBPIPE_DIR`, else `/run/usbpipe` for root, else
-/// `$XDG_RUNTIME_DIR/usbpipe`.
-///
-/// # Errors
-/// What to set, when none of them is there.
-pub fn default_run_dir() -> Result<PathBuf, String> {
-    if let Some(dir) = env::var_os("USBPIPE_DIR").filter(|d| !d.is_empty()) {
-        return Ok(dir.into());
-    }
-    if nix::unistd::geteuid().is_root() {
-        return Ok("/run/usbpipe".into());
-    }
-    match env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()) {
-        Some(dir) => Ok(Path::new(&dir).join("usbpipe")),
-        None => Err("no run directory: XDG_RUNTIME_DIR is not set; give one with --dir DIR or USBPIPE_DIR".to_owned()),
-    }
-}
-
 impl RunDir {
     /// Opens or makes the directory and locks it against other daemons.
     pub(super) fn take(path: &Path) -> Result<Self, DirError> {
@@ -48,10 +29,10 @@ impl RunDir {
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(taken(path, &mut lock)),
-                Err(TryLockError::Error(e)) => return Err(DirError::from_io(&path.join(LOCK), "cannot lock", e)),
+                Err(TryLockError::Error(e)) => return Err(DirError::from_io(&dir.file_path(LOCK), "cannot lock", e)),
             }
             // A daemon that ended in between may have removed the file that was locked here.
-            if is_still_there(&lock, &path.join(LOCK)) {
+            if is_still_there(&lock, &dir.file_path(LOCK)) {
                 let _ = lock.set_len(0);
                 let _ = lock.write_all(format!("{}\n", std::process::id()).as_bytes());
                 return Ok(Self { dir: Arc::new(dir), _lock: lock, made, bound: false });
@@ -77,17 +58,15 @@ impl RunDir {
     }
 
     /// Serves on a socket that is bound here already. It stays at the end: whoever bound it goes on listening.
-    pub(super) fn take_admin(&self, passed: std::os::unix::net::UnixListener) -> Result<UnixListener, DirError> {
-        let listener = passed.set_nonblocking(true).and_then(|()| UnixListener::from_std(passed));
-        listener.map_err(|e| DirError::from_io(&self.dir.path().join(ADMIN), "cannot serve on the socket", e))
+    pub(super) fn take_admin(&self, passed: Passed) -> Result<Listener, DirError> {
+        place::take(passed)
+            .map_err(|e| DirError::from_io(&self.dir.path().join(ADMIN), "cannot serve on the socket", e))
     }
 
-    /// Binds the socket, in place of one that a killed daemon left.
-    pub(super) fn bind_admin(&mut self) -> Result<UnixListener, DirError> {
-        let path = self.dir.socket_path(ADMIN)?;
-        let listener = UnixListener::bind(&path).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
+    /// Makes the place where commands connect, instead of one that a killed daemon left.
+    pub(super) fn bind_admin(&mut self) -> Result<Listener, DirError> {
+        let listener = place::bind(&self.dir)?;
         self.bound = true;
-        self.dir.set_access(ADMIN, 0o660, &Access::default())?;
         Ok(listener)
     }
 
@@ -98,15 +77,9 @@ impl RunDir {
         }
         self.dir.remove(LOCK);
         if self.made {
-            let _ = std::fs::remove_dir(self.dir.path());
+            self.dir.remove_itself();
         }
     }
-}
-
-fn is_still_there(lock: &File, path: &Path) -> bool {
-    let held = lock.metadata().map(|m| (m.dev(), m.ino()));
-    let named = std::fs::symlink_metadata(path).map(|m| (m.dev(), m.ino()));
-    matches!((held, named), (Ok(a), Ok(b)) if a == b)
 }
 
 fn taken(path: &Path, lock: &mut File) -> DirError {
@@ -122,5 +95,3 @@ fn taken(path: &Path, lock: &mut File) -> DirError {
 }
 
 const LOCK: &str = "lock";
-/// The socket's name in the run dir.
-pub(super) const ADMIN: &str = "admin.sock";

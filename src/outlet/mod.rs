@@ -5,26 +5,46 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
+mod access;
+#[cfg(unix)]
+#[path = "dir_unix.rs"]
 mod dir;
+#[cfg(unix)]
+#[path = "end_in_unix.rs"]
 mod end_in;
+#[cfg(unix)]
+#[path = "end_out_unix.rs"]
 mod end_out;
+#[cfg(unix)]
+#[path = "fifo_in_unix.rs"]
 mod fifo_in;
+#[cfg(unix)]
+#[path = "fifo_out_unix.rs"]
 mod fifo_out;
-mod holders_linux;
-mod peer_linux;
+#[cfg(target_os = "linux")]
+#[path = "holders_linux.rs"]
+mod holders;
+#[cfg(target_os = "linux")]
+#[path = "peer_linux.rs"]
+mod peer;
+#[cfg(unix)]
+#[path = "socket_unix.rs"]
 mod socket;
 pub mod tty;
-mod watch_linux;
+#[cfg(target_os = "linux")]
+#[path = "watch_linux.rs"]
+mod watch;
 
-pub use dir::{Access, Dir, DirError};
+pub use access::{Access, DirError};
+pub use dir::Dir;
 pub use end_in::InEnd;
 pub use end_out::OutEnd;
 pub use fifo_in::InFifo;
 pub use fifo_out::OutFifo;
-pub use holders_linux::openers;
-pub use peer_linux::Peer;
-pub use socket::{Listener, SocketKind, is_exhausted};
-pub use watch_linux::{Changes, Watcher};
+pub use holders::openers;
+pub use peer::Peer;
+pub use socket::{Connection, Listener, SocketKind, is_exhausted};
+pub use watch::{Changes, Watcher};
 
 /// Where the bytes of an IN pipe go.
 pub trait Sink: Send {

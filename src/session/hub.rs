@@ -9,7 +9,6 @@
 //! It moves no byte: that is the pump's, to which each newcomer goes through a channel.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -19,12 +18,12 @@ use super::lock::lock;
 use super::status::ClientStatus;
 use super::terminals::TTY;
 use crate::bridge::{Account, Guest, NewReader, NewWriter, Tally};
-use crate::outlet::{InEnd, OutEnd, Peer, Sink, Source};
+use crate::outlet::{Connection, InEnd, Listener, OutEnd, Peer, Sink, Source};
 
 /// How a program came to a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
-    /// It connected to the line's Unix socket.
+    /// It connected to the line's Unix socket, or on Windows to its named pipe.
     Socket,
     /// It was given its descriptor: by `exec`, by `run`, or over `admin.sock`.
     Descriptor,
@@ -139,7 +138,7 @@ impl Hub {
     ///
     /// # Errors
     /// What to tell the program's user: too many are there, a second writer is not wanted, or `fd` is something else.
-    pub(super) fn adopt(&self, fd: OwnedFd, via: Via, peer: Peer) -> Result<(), String> {
+    pub(super) fn adopt(&self, fd: Connection, via: Via, peer: Peer) -> Result<(), String> {
         let unfit = |e: io::Error| format!("its descriptor cannot be used as an outlet: {e}");
         match &self.door {
             Door::In(_) => self.seat_reader(Box::new(InEnd::new(fd, self.rules.packets).map_err(unfit)?), via, peer),
@@ -193,7 +192,7 @@ impl Hub {
     /// The name that users know for this way to the line.
     fn outlet(&self, via: Via) -> String {
         match via {
-            Via::Socket => format!("{}.sock", self.line),
+            Via::Socket => Listener::name_for(&self.line),
             Via::Descriptor => self.line.clone(),
             Via::Tty => TTY.to_owned(),
         }
@@ -239,7 +238,7 @@ impl Hub {
 impl Entry {
     fn status(&self) -> ClientStatus {
         let kind = match self.via {
-            Via::Socket => "socket",
+            Via::Socket => Listener::KIND,
             Via::Descriptor => "descriptor",
             Via::Tty => "tty",
         };

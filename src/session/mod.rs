@@ -51,7 +51,7 @@ pub use journal::Journal;
 pub use keeper::{Handle, Keeper, Surroundings};
 pub use line::Stop;
 pub use locate::{Found, Own, Taken, fits, locate, uses_port};
-pub use pass::Pass;
+pub use pass::{End as PassedEnd, Pass};
 pub use release::Lease;
 pub use status::{ClientStatus, DeviceStatus, PipeStatus};
 pub use text::{Line as TextLine, TextReader};

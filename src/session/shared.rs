@@ -1,6 +1,5 @@
 //! What a device's keeper, its doors and the commands share: the device of the moment, and what to show of it.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use super::{DeviceStatus, Events, PipeStatus};
 use crate::bridge::Counters;
 use crate::capture::{self, Capture, Refused, Tap};
 use crate::name;
-use crate::outlet::Peer;
+use crate::outlet::{Connection, Peer};
 use crate::request::{Answer, ControlRequest, ErrorName, RequestError, SerialRequest};
 use crate::serial::{Function, board_name, is_bootloader};
 use crate::usb::descriptors::{Descriptors, Endpoint};
@@ -128,7 +127,7 @@ impl Shared {
     ///
     /// # Errors
     /// Why the program cannot be let in, in words for its user.
-    pub(super) fn adopt(&self, line: &str, fd: OwnedFd, via: Via, peer: Peer) -> Result<(), String> {
+    pub(super) fn adopt(&self, line: &str, fd: Connection, via: Via, peer: Peer) -> Result<(), String> {
         let find = |line: &str| self.hub(line).ok_or_else(|| self.no_outlet(line));
         if line != "serial" {
             return find(line)?.adopt(fd, via, peer);

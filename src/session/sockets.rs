@@ -10,7 +10,7 @@ use crate::outlet::{Listener, Peer, is_exhausted};
 /// Takes connections to the socket of this line, or of `serial`, until it is dropped. One that cannot be served is closed
 /// at once and told of; those that are there go on.
 pub(super) async fn serve(mut listener: Listener, line: String, shared: Arc<Shared>) {
-    let mut refusals = Refusals::new(format!("{line}.sock"));
+    let mut refusals = Refusals::new(Listener::name_for(&line));
     loop {
         match listener.accept().await {
             Ok(connection) => {

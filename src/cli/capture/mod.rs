@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::appearing::Appearing;
 use super::args::CaptureArgs;
 use super::ask::selector;
-use super::run::Signals;
+use super::signals::Signals;
 use super::{Failure, Outcome, run_dir};
 use crate::daemon::{Client, ClientError, Daemon, Request};
 use crate::selector::Selector;

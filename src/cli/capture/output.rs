@@ -1,14 +1,14 @@
 //! Where a capture goes: stdout, a file, or a file that never grows over a size. Every write is of whole blocks and is
 //! there at once.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::Failure;
 use super::super::args::CaptureArgs;
+use super::super::own_place::private;
 use super::ring::Ring;
 use crate::capture::{Blocks, Kind};
 
@@ -136,8 +136,7 @@ impl Written {
 
 /// A file for this user alone: what is typed on a keyboard may be in it.
 pub(super) fn create(path: &Path) -> Result<File, Failure> {
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    let opened = private().write(true).create(true).truncate(true).open(path);
     opened.map_err(|e| Failure::run_time(format!("{}: cannot be written: {e}", path.display())))
 }
 

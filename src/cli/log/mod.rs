@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
 use super::args::LogArgs;
-use super::run::{Received, Signals};
 use super::serial_bytes::{News, SerialBytes};
+use super::signals::{Received, Signals};
 use super::{Failure, Outcome, run_dir};
 use lines::Lines;
 use rotation::Rotation;

@@ -14,9 +14,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-use super::Tty;
 use super::all_linux::Settling;
-use super::pty_linux::{News, Pty, Received, Settings};
+use super::pty_linux::{News, Pty, Received};
+use super::{Change, Tty};
 use crate::outlet::{Sink, Source};
 
 /// What programs read from the terminal.
@@ -27,17 +27,6 @@ pub struct TtySource(Arc<Shared>);
 
 /// What programs do to the terminal.
 pub struct TtyNews(Arc<Shared>);
-
-/// What a program did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// The terminal has these settings now, which may be the same as before (tcsetattr(3)).
-    Set(Settings),
-    /// The last program closed it. Bytes that it wrote may be left.
-    Closed,
-    /// Its [`TtySink`] or [`TtySource`] was dropped while a program had it open.
-    Abandoned,
-}
 
 struct Shared {
     io: AsyncFd<Pty>,

@@ -9,18 +9,31 @@
 //! time each get all bytes. Only programs that open it within the moment that changing the link takes share a terminal.
 //! It refuses to know what is behind the terminal.
 
+#[cfg(target_os = "linux")]
 mod all_linux;
+#[cfg(target_os = "linux")]
 mod halves_linux;
+#[cfg(windows)]
+mod none_windows;
+#[cfg(target_os = "linux")]
 mod pty_linux;
+mod settings;
+#[cfg(target_os = "linux")]
 mod waiting_linux;
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
+#[cfg(target_os = "linux")]
 pub use all_linux::Settling;
-pub use halves_linux::{Change, TtyNews, TtySink, TtySource};
-pub use pty_linux::Settings;
-pub use waiting_linux::{Place, TtyListener};
+#[cfg(target_os = "linux")]
+pub use halves_linux::{TtyNews, TtySink, TtySource};
+#[cfg(windows)]
+pub use none_windows::{Settling, TtyListener, TtyNews, TtySink, TtySource};
+pub use settings::{Change, Place, Settings};
+#[cfg(target_os = "linux")]
+pub use waiting_linux::TtyListener;
 
 /// A terminal that a program has opened. Dropping all of it hangs up on the program.
 pub struct Tty {

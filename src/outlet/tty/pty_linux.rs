@@ -16,20 +16,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::uio::{readv, writev};
 
+use super::Settings;
+
 /// A pseudo-terminal. Dropping it hangs up on the programs that have it open.
 pub(super) struct Pty {
     master: OwnedFd,
     node: PathBuf,
-}
-
-/// What programs can set on a pseudo-terminal and its master can see. Character size and parity are not among it: the
-/// kernel keeps 8 bits without parity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Bits a second; 0 asks for hanging up the line (B0, termios(3)).
-    pub speed: u32,
-    /// Two stop bits instead of one.
-    pub two_stop_bits: bool,
 }
 
 /// What a read brought.

@@ -6,20 +6,10 @@ use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
 
-use super::Tty;
 use super::all_linux::Settling;
-use super::pty_linux::{Pty, Settings};
-use crate::outlet::{Access, Changes, Dir, DirError, Watcher};
-
-/// Where the link stands, and who may open what it leads to.
-pub struct Place {
-    /// The directory of the link.
-    pub dir: Dir,
-    /// The link's name.
-    pub name: String,
-    /// Owner and mode of the terminals.
-    pub access: Access,
-}
+use super::pty_linux::Pty;
+use super::{Place, Settings, Tty};
+use crate::outlet::{Changes, DirError, Watcher};
 
 /// A link that leads to a terminal which nobody has opened yet.
 pub struct TtyListener {

@@ -1,6 +1,5 @@
 //! What the daemon holds of a device: asks its keeper, and ends it. It does nothing to the device itself.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -8,12 +7,12 @@ use tokio::task::JoinHandle;
 
 use crate::capture::{Capture, Refused};
 use crate::config::DeviceConfig;
-use crate::outlet::Peer;
+use crate::outlet::{Connection, Peer};
 use crate::request::Answer;
 use crate::session::DeviceStatus;
 use crate::session::hub::Via;
 use crate::session::locate::Own;
-use crate::session::pass::Pass;
+use crate::session::pass::{End, Pass};
 use crate::session::shared::Shared;
 
 /// The daemon's hold on one device.
@@ -57,7 +56,7 @@ impl Handle {
     ///
     /// # Errors
     /// Why it cannot be let in, in words for its user.
-    pub fn adopt(&self, outlet: &str, fd: OwnedFd, peer: Peer) -> Result<(), String> {
+    pub fn adopt(&self, outlet: &str, fd: Connection, peer: Peer) -> Result<(), String> {
         self.shared.adopt(outlet, fd, Via::Descriptor, peer)
     }
 
@@ -65,7 +64,7 @@ impl Handle {
     ///
     /// # Errors
     /// Why there can be none, in words for its user.
-    pub fn pass(&self, outlet: &str, kind: Pass, peer: Peer) -> Result<OwnedFd, String> {
+    pub fn pass(&self, outlet: &str, kind: Pass, peer: Peer) -> Result<End, String> {
         self.shared.pass(outlet, kind, peer)
     }
 

@@ -4,6 +4,9 @@ mod handle;
 mod lend;
 mod outlets;
 mod session;
+#[cfg(unix)]
+#[path = "stand_unix.rs"]
+mod stand;
 
 use std::future::pending;
 use std::path::Path;

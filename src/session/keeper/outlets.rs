@@ -3,39 +3,42 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_seqpacket::UnixSeqpacketListener;
 
 use super::Surroundings;
-use crate::config::{self, DeviceConfig, Framing, OutletKind, PipeConfig, SerialConfig, Unplug, Writers};
-use crate::outlet::tty::{Place, TtyListener};
-use crate::outlet::{Access, Dir, DirError, InFifo, Listener, OutFifo, SocketKind};
-use crate::request::control;
+use super::stand::common_outlet;
+use crate::config::{self, DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug, Writers};
+use crate::outlet::{Access, Dir, DirError, InFifo, OutFifo};
 use crate::session::hub::{Hub, Rules};
 use crate::session::in_line::InLine;
 use crate::session::line::{Attachment, Context, Stop};
 use crate::session::out_line::OutLine;
 use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
-use crate::session::terminals::TTY;
-use crate::session::{device_json, doors, plan, sockets, terminals};
+use crate::session::{device_json, doors, plan};
 
 /// What stands in the run dir for a device, and what serves it.
 pub(super) struct Outlets {
-    config: Arc<DeviceConfig>,
-    surroundings: Surroundings,
+    pub(super) config: Arc<DeviceConfig>,
+    pub(super) surroundings: Surroundings,
     pub(super) dir: Dir,
-    shared: Arc<Shared>,
-    stop: Stop,
+    pub(super) shared: Arc<Shared>,
+    pub(super) stop: Stop,
     lines: Vec<Slot>,
     /// The lines and what else must come to its end by itself.
-    tasks: JoinSet<()>,
+    pub(super) tasks: JoinSet<()>,
     /// What is simply dropped at the end.
-    doors: JoinSet<()>,
+    pub(super) doors: JoinSet<()>,
     /// Names to remove at the end.
-    entries: Vec<String>,
+    pub(super) entries: Vec<String>,
+}
+
+/// The outlets that are a line's alone.
+pub(super) struct Standing {
+    pub(super) fifo: Option<PathBuf>,
+    /// A socket, or a named pipe of Windows.
+    pub(super) socket: Option<PathBuf>,
 }
 
 /// Where a line gets its attachments.
@@ -134,16 +137,8 @@ impl Outlets {
 
     fn make_line(&mut self, outlet: &str, config: &PipeConfig) -> Result<(), DirError> {
         let is_in = config.is_in();
-        let has = |kind| config.outlets.contains(&kind);
         let access = access(&config.access.or(&self.config.access));
-        let fifo = match has(OutletKind::Fifo) {
-            true => Some(self.make_fifo(outlet, is_in, &access)?),
-            false => None,
-        };
-        let socket = match has(OutletKind::Socket) && !outlet.starts_with(SERIAL_OUTLETS) {
-            true => Some(self.listen(outlet, config.framing == Framing::Packet, &access)?),
-            false => None,
-        };
+        let Standing { fifo, socket } = self.make_own_outlets(outlet, config, &access)?;
         let (attachments, receiver) = watch::channel(None);
         let context = Context {
             device: self.config.name.clone(),
@@ -159,8 +154,8 @@ impl Outlets {
         if let Some(openings) = &context.openings {
             openings.add_line(&context.counters);
         }
-        let shared_name = if has(OutletKind::Socket) { SERIAL_SOCKET } else { TTY };
-        let path = fifo.clone().or_else(|| socket.clone()).unwrap_or_else(|| self.dir.path().join(shared_name));
+        let path = fifo.clone().or_else(|| socket.clone());
+        let path = path.unwrap_or_else(|| self.dir.path().join(common_outlet(&config.outlets)));
         let cannot = |e| DirError::from_io(&path, "cannot open", e);
         let watcher = &self.surroundings.watcher;
         let (device, events) = (&self.config.name, &self.surroundings.events);
@@ -181,22 +176,6 @@ impl Outlets {
         Ok(())
     }
 
-    fn make_fifo(&mut self, name: &str, is_in: bool, access: &Access) -> Result<PathBuf, DirError> {
-        let path = self.dir.fifo(name, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, access)?;
-        self.entries.push(name.to_owned());
-        Ok(path)
-    }
-
-    /// Makes the socket of a line, or of `serial`, and serves it.
-    fn listen(&mut self, line: &str, messages: bool, access: &Access) -> Result<PathBuf, DirError> {
-        let name = format!("{line}.sock");
-        let kind = if messages { SocketKind::Messages } else { SocketKind::Stream };
-        let listener = Listener::bind(&self.dir, &name, kind, SOCKET_MODE, access)?;
-        self.entries.push(name.clone());
-        self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
-        Ok(self.dir.path().join(name))
-    }
-
     /// The serial function of which this is a data outlet.
     fn serial_of(&self, outlet: &str) -> Option<Arc<SerialPort>> {
         self.shared.serial().filter(|_| outlet.starts_with(SERIAL_OUTLETS))
@@ -210,70 +189,35 @@ impl Outlets {
         self.shared.set_serial(port.clone());
         self.make_line(SERIAL_IN, &plan::serial_pipe(config, 0x81))?;
         self.make_line(SERIAL_OUT, &plan::serial_pipe(config, 0x01))?;
-        if config.outlets.contains(&OutletKind::Socket) {
-            let access = access(&config.access.or(&self.config.access));
-            let socket = self.listen(BOTH_LINES, false, &access)?;
-            self.shared.set_socket(SERIAL_OUTLETS, &socket);
-        }
-        if config.outlets.contains(&OutletKind::Tty) {
-            self.make_tty(&port, &access(&config.access.or(&self.config.access)))?;
-        }
-        self.doors.spawn(port.reset_when_opened(due));
-        let listener = self.bind("serial.ctl", UnixListener::bind)?;
-        let shared = self.shared.clone();
-        self.doors.spawn(doors::serve_text_socket(
-            listener,
-            SERIAL_LINE,
-            Arc::new(move |line| {
-                let shared = shared.clone();
-                Box::pin(async move { shared.answer_serial(&line).await })
-            }),
-        ));
-        Ok(())
+        self.doors.spawn(port.clone().reset_when_opened(due));
+        self.make_serial_outlets(&port, config)
     }
 
-    /// Makes the terminal of a serial function, and serves whoever opens it.
-    fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
-        let place = Place { dir: self.dir.try_clone()?, name: TTY.to_owned(), access: access.clone() };
-        let settings = *port.shown.borrow();
-        let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
-        self.entries.push(TTY.to_owned());
-        self.shared.set_tty(SERIAL_OUTLETS, &listener.path());
-        let (shared, stop) = (self.shared.clone(), self.stop.clone());
-        self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
-        Ok(())
-    }
-
-    fn make_control(&mut self) -> Result<(), DirError> {
-        let access = access(&self.config.access);
-        let request = self.dir.fifo("ep_00.request", OUT_FIFO_MODE, &access)?;
-        self.entries.push("ep_00.request".into());
-        let response = self.dir.fifo("ep_00.response", IN_FIFO_MODE, &access)?;
-        self.entries.push("ep_00.response".into());
-        let (source, answers) =
-            doors::open_text_fifos(&request, &response).map_err(|e| DirError::from_io(&request, "cannot open", e))?;
+    /// What answers lines of the control pipe's text.
+    pub(super) fn control_text(&self) -> doors::AnswerText {
         let shared = self.shared.clone();
-        let answer: doors::AnswerText = Arc::new(move |line| {
+        Arc::new(move |line| {
             let shared = shared.clone();
             Box::pin(async move { shared.answer_control(&line).await })
-        });
-        self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, answer));
-        let listener = self.bind("ep_00.sock", UnixSeqpacketListener::bind)?;
-        let shared = self.shared.clone();
-        let answer: doors::AnswerBinary = Arc::new(move |message| {
-            let shared = shared.clone();
-            Box::pin(async move { shared.answer_binary(&message).await })
-        });
-        self.doors.spawn(doors::serve_binary_socket(listener, BINARY_MESSAGE, answer));
-        Ok(())
+        })
     }
 
-    fn bind<T>(&mut self, name: &str, bind: impl FnOnce(PathBuf) -> std::io::Result<T>) -> Result<T, DirError> {
-        let path = self.dir.socket_path(name)?;
-        let listener = bind(path.clone()).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
-        self.entries.push(name.to_owned());
-        self.dir.set_access(name, SOCKET_MODE, &access(&self.config.access))?;
-        Ok(listener)
+    /// What answers binary messages of the control pipe.
+    pub(super) fn control_binary(&self) -> doors::AnswerBinary {
+        let shared = self.shared.clone();
+        Arc::new(move |message| {
+            let shared = shared.clone();
+            Box::pin(async move { shared.answer_binary(&message).await })
+        })
+    }
+
+    /// What answers lines of line control.
+    pub(super) fn serial_text(&self) -> doors::AnswerText {
+        let shared = self.shared.clone();
+        Arc::new(move |line| {
+            let shared = shared.clone();
+            Box::pin(async move { shared.answer_serial(&line).await })
+        })
     }
 
     /// Writes what is known of the device for others to read.
@@ -309,16 +253,11 @@ pub(super) fn access(config: &config::Access) -> Access {
 /// The names of a serial function's lines.
 pub(super) const SERIAL_IN: &str = "serial.rx";
 pub(super) const SERIAL_OUT: &str = "serial.tx";
-const IN_FIFO_MODE: u32 = 0o640;
-const OUT_FIFO_MODE: u32 = 0o620;
-const SOCKET_MODE: u32 = 0o660;
 /// What the names of all data outlets of a serial function begin with.
-const SERIAL_OUTLETS: &str = "serial.";
-/// The socket of both of its lines together.
-const SERIAL_SOCKET: &str = "serial.sock";
+pub(super) const SERIAL_OUTLETS: &str = "serial.";
 /// What stands for both of its lines.
-const BOTH_LINES: &str = "serial";
+pub(super) const BOTH_LINES: &str = "serial";
 /// The longest request of a serial line is far shorter.
-const SERIAL_LINE: usize = 256;
+pub(super) const SERIAL_LINE: usize = 256;
 /// A setup packet and the longest data stage.
-const BINARY_MESSAGE: usize = 8 + 65535;
+pub(super) const BINARY_MESSAGE: usize = 8 + 65535;

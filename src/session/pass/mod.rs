@@ -7,16 +7,18 @@
 //!                      └──────────────────────────────────────┘
 //! ```
 
-mod pair_unix;
-
-use std::os::fd::OwnedFd;
+#[cfg(unix)]
+#[path = "pair_unix.rs"]
+mod pair;
 
 use serde::{Deserialize, Serialize};
 
 use super::hub::Via;
 use super::shared::Shared;
 use crate::config::PACKET_SOCKET_MAX;
-use crate::outlet::Peer;
+use crate::outlet::{Connection, Peer};
+
+pub use pair::End;
 
 /// What a program is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,25 +38,25 @@ impl Shared {
     ///
     /// # Errors
     /// Why there can be none, in words for the program's user.
-    pub(super) fn pass(&self, line: &str, kind: Pass, peer: Peer) -> Result<OwnedFd, String> {
+    pub(super) fn pass(&self, line: &str, kind: Pass, peer: Peer) -> Result<End, String> {
         let (ours, theirs) = match kind {
             Pass::Pipe => self.pipe(line)?,
-            Pass::Socket => pair_unix::stream()?,
+            Pass::Socket => pair::stream()?,
             Pass::Packet => {
                 self.check_messages(line)?;
-                pair_unix::packets()?
+                pair::packets()?
             }
         };
         self.adopt(line, ours, Via::Descriptor, peer)?;
         Ok(theirs)
     }
 
-    fn pipe(&self, line: &str) -> Result<(OwnedFd, OwnedFd), String> {
+    fn pipe(&self, line: &str) -> Result<(Connection, End), String> {
         if line == "serial" {
             return Err("a pipe goes one way, and serial both: ask for serial.rx and serial.tx, or for a socket".into());
         }
         let hub = self.hub(line).ok_or_else(|| self.no_outlet(line))?;
-        pair_unix::pipe(hub.is_in(), hub.rules().packets)
+        pair::pipe(hub.is_in(), hub.rules().packets)
     }
 
     /// A transfer that is no message of a socket could only be lost.

@@ -7,6 +7,9 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::pipe2;
 
+/// What a program is given: a descriptor.
+pub type End = OwnedFd;
+
 /// The daemon's end and the program's.
 pub(super) type Pair = (OwnedFd, OwnedFd);
 

@@ -2,7 +2,6 @@
 //!
 //! It takes over what an earlier daemon left behind and refuses to touch anything that is not of the kind it makes.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -12,24 +11,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat};
 use nix::unistd::{Group, UnlinkatFlags, User, fchownat, getegid, mkfifoat, symlinkat, unlinkat};
 
-/// Who may open an outlet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Access {
-    /// User name or number; unset keeps the daemon's.
-    pub owner: Option<String>,
-    /// Group name or number; unset keeps the daemon's.
-    pub group: Option<String>,
-    /// Permission bits; unset takes the default of the outlet's kind.
-    pub mode: Option<u32>,
-}
-
-/// Why something could not be made, with its path and what to do.
-#[derive(Debug)]
-pub struct DirError {
-    path: PathBuf,
-    problem: String,
-    cause: Option<io::Error>,
-}
+use super::{Access, DirError};
 
 /// An open directory.
 #[derive(Debug)]
@@ -48,7 +30,7 @@ impl Dir {
         let made = match nix::unistd::mkdir(path, DIR_MODE) {
             Ok(()) => true,
             Err(Errno::EEXIST) => false,
-            Err(e) => return Err(DirError::io(path, "cannot make the directory", e)),
+            Err(e) => return Err(failed(path, "cannot make the directory", e)),
         };
         let fd = open(path, DIR_FLAGS, Mode::empty()).map_err(|e| not_a_directory(path, e))?;
         Ok((Self { fd, path: path.to_owned() }, made))
@@ -63,7 +45,7 @@ impl Dir {
         let (user, group) = self.ids(access)?;
         match mkdirat(&self.fd, name, DIR_MODE) {
             Ok(()) | Err(Errno::EEXIST) => {}
-            Err(e) => return Err(DirError::io(&path, "cannot make the directory", e)),
+            Err(e) => return Err(failed(&path, "cannot make the directory", e)),
         }
         let fd = openat(&self.fd, name, DIR_FLAGS, Mode::empty()).map_err(|e| not_a_directory(&path, e))?;
         let dir = Self { fd, path };
@@ -80,7 +62,7 @@ impl Dir {
         match mkfifoat(&self.fd, name, Mode::from_bits_truncate(default_mode)) {
             Ok(()) => {}
             Err(Errno::EEXIST) => self.expect_kind(name, SFlag::S_IFIFO, "a FIFO")?,
-            Err(e) => return Err(DirError::io(&path, "cannot make the FIFO", e)),
+            Err(e) => return Err(failed(&path, "cannot make the FIFO", e)),
         }
         let (user, group) = self.ids(access)?;
         self.apply(self.fd.as_fd(), Path::new(name), user, group, Some(access.mode.unwrap_or(default_mode)))?;
@@ -95,7 +77,7 @@ impl Dir {
         let path = self.path.join(name);
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => return Ok(path),
-            Err(e) => return Err(DirError::io(&path, "cannot look at", e)),
+            Err(e) => return Err(failed(&path, "cannot look at", e)),
             Ok(_) => self.expect_kind(name, SFlag::S_IFSOCK, "a socket")?,
         }
         self.remove(name);
@@ -110,7 +92,7 @@ impl Dir {
         if self.kind(name).is_some() {
             self.expect_kind(name, SFlag::S_IFLNK, "a link")?;
         }
-        let fail = |e| DirError::io(&self.path.join(name), "cannot make the link", e);
+        let fail = |e| failed(&self.path.join(name), "cannot make the link", e);
         let temporary = format!(".{name}.new");
         self.remove(&temporary);
         symlinkat(target, &self.fd, temporary.as_str()).map_err(fail)?;
@@ -161,16 +143,13 @@ impl Dir {
     /// [`DirError`] when it cannot be written.
     pub fn write_file(&self, name: &str, content: &[u8]) -> Result<(), DirError> {
         let path = self.path.join(name);
-        let fail = |e: Errno| DirError::io(&path, "cannot write", e);
+        let fail = |e: Errno| failed(&path, "cannot write", e);
         let temporary = format!(".{name}.new");
         self.remove(&temporary);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = openat(&self.fd, temporary.as_str(), flags, Mode::from_bits_truncate(0o640)).map_err(fail)?;
-        io::Write::write_all(&mut std::fs::File::from(fd), content).map_err(|e| DirError {
-            path: path.clone(),
-            problem: "cannot write".into(),
-            cause: Some(e),
-        })?;
+        io::Write::write_all(&mut std::fs::File::from(fd), content)
+            .map_err(|e| DirError::from_io(&path, "cannot write", e))?;
         nix::fcntl::renameat(&self.fd, temporary.as_str(), &self.fd, name).map_err(fail)
     }
 
@@ -217,7 +196,7 @@ impl Dir {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         openat(&self.fd, name, flags, Mode::from_bits_truncate(0o640))
             .map(std::fs::File::from)
-            .map_err(|e| DirError::io(&self.path.join(name), "cannot open", e))
+            .map_err(|e| failed(&self.path.join(name), "cannot open", e))
     }
 
     fn entries(&self) -> Vec<String> {
@@ -230,6 +209,16 @@ impl Dir {
         let _ = unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir);
     }
 
+    /// Where the file `name` stands.
+    pub fn file_path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Removes the directory itself if it is empty.
+    pub fn remove_itself(&self) {
+        let _ = std::fs::remove_dir(&self.path);
+    }
+
     /// Where it stands.
     pub fn path(&self) -> &Path {
         &self.path
@@ -237,13 +226,13 @@ impl Dir {
 
     fn expect_kind(&self, name: &str, kind: SFlag, what: &str) -> Result<(), DirError> {
         let path = self.path.join(name);
-        let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .map_err(|e| DirError::io(&path, "cannot look at", e))?;
+        let stat =
+            fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|e| failed(&path, "cannot look at", e))?;
         if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == kind {
             return Ok(());
         }
         let problem = format!("is in the way: it is not {what}; move it away, or choose another --dir");
-        Err(DirError { path, problem, cause: None })
+        Err(DirError::new(&path, problem))
     }
 
     fn apply(
@@ -256,20 +245,19 @@ impl Dir {
     ) -> Result<(), DirError> {
         if user.is_some() || group.is_some() {
             fchownat(at, name, user, group, AtFlags::AT_SYMLINK_NOFOLLOW)
-                .map_err(|e| DirError::io(&self.path.join(name), "cannot change owner or group of", e))?;
+                .map_err(|e| failed(&self.path.join(name), "cannot change owner or group of", e))?;
         }
         if let Some(mode) = mode {
             fchmodat(at, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
-                .map_err(|e| DirError::io(&self.path.join(name), "cannot change the mode of", e))?;
+                .map_err(|e| failed(&self.path.join(name), "cannot change the mode of", e))?;
         }
         Ok(())
     }
 
     fn ids(&self, access: &Access) -> Result<(Option<nix::unistd::Uid>, Option<nix::unistd::Gid>), DirError> {
-        let unknown = |what: &str, name: &str| DirError {
-            path: self.path.clone(),
-            problem: format!("there is no {what} {name:?} on this system, as asked for in the configuration"),
-            cause: None,
+        let unknown = |what: &str, name: &str| {
+            let problem = format!("there is no {what} {name:?} on this system, as asked for in the configuration");
+            DirError::new(&self.path, problem)
         };
         let user = match &access.owner {
             None => None,
@@ -293,49 +281,20 @@ fn group_id(name: &str) -> Option<nix::unistd::Gid> {
 
 fn not_a_directory(path: &Path, errno: Errno) -> DirError {
     match errno {
-        Errno::ELOOP | Errno::ENOTDIR => DirError {
-            path: path.to_owned(),
-            problem: "is in the way: it is a link or no directory, and links are not followed; move it away".into(),
-            cause: None,
-        },
-        other => DirError::io(path, "cannot open the directory", other),
-    }
-}
-
-impl DirError {
-    fn io(path: &Path, problem: &str, cause: Errno) -> Self {
-        Self { path: path.to_owned(), problem: problem.to_owned(), cause: Some(cause.into()) }
-    }
-
-    /// A problem of this path, in words that follow it in a sentence.
-    pub fn new(path: &Path, problem: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), problem: problem.into(), cause: None }
-    }
-
-    /// An I/O error at this path.
-    pub fn from_io(path: &Path, problem: &str, cause: io::Error) -> Self {
-        Self { path: path.to_owned(), problem: problem.to_owned(), cause: Some(cause) }
-    }
-}
-
-impl fmt::Display for DirError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.cause {
-            Some(cause) => write!(f, "{}: {}: {cause}", self.path.display(), self.problem),
-            None => write!(f, "{} {}", self.path.display(), self.problem),
+        Errno::ELOOP | Errno::ENOTDIR => {
+            DirError::new(path, "is in the way: it is a link or no directory, and links are not followed; move it away")
         }
+        other => failed(path, "cannot open the directory", other),
     }
 }
 
-impl std::error::Error for DirError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.cause.as_ref().map(|e| e as _)
-    }
+fn failed(path: &Path, problem: &str, cause: Errno) -> DirError {
+    DirError::from_io(path, problem, cause.into())
 }
 
-/// Bytes of `sun_path`, with the NUL at its end.
 /// Links to terminals, and what they are called until they stand.
 const LINKS: [&str; 4] = ["serial.tty", ".serial.tty.new", "serial.lent", ".serial.lent.new"];
+/// Bytes of `sun_path`, with the NUL at its end.
 const LONGEST_ADDRESS: usize = 108;
 const DIR_MODE: Mode = Mode::S_IRWXU.union(Mode::S_IRGRP).union(Mode::S_IXGRP);
 const DIR_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);

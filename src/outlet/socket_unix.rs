@@ -22,6 +22,9 @@ mod raw {
     nix::ioctl_read_bad!(fionread, libc::FIONREAD, c_int);
 }
 
+/// The daemon's end of what a program has connected to, or was given.
+pub type Connection = OwnedFd;
+
 /// What kind of socket programs find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketKind {
@@ -48,6 +51,14 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// What `status` calls those who connect.
+    pub const KIND: &str = "socket";
+
+    /// The socket's name for a line such as `ep_81`.
+    pub fn name_for(line: &str) -> String {
+        format!("{line}.sock")
+    }
+
     /// Binds the socket `name` in `dir`, in place of one that an earlier daemon left. Nobody can connect before owner
     /// and mode are set.
     ///
@@ -70,7 +81,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of accept(2); see [`is_exhausted`].
-    pub async fn accept(&self) -> io::Result<OwnedFd> {
+    pub async fn accept(&self) -> io::Result<Connection> {
         self.fd.async_io(Interest::READABLE, |fd| accept(fd.as_raw_fd())).await
     }
 

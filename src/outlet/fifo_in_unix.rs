@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 use super::fifo_out::read_out;
-use super::holders_linux::holders;
+use super::holders::holders;
 use super::{Changes, Sink, StandingSink, Watcher};
 
 /// The daemon's end of a FIFO that programs read.

@@ -1,0 +1,117 @@
+//! What stands in the run dir of a device on Unix: FIFOs, sockets, and the link to a terminal. It moves no bytes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::UnixListener;
+use tokio_seqpacket::UnixSeqpacketListener;
+
+use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OUTLETS, Standing, access};
+use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
+use crate::outlet::tty::{Place, TtyListener};
+use crate::outlet::{Access, DirError, Listener, SocketKind};
+use crate::request::control;
+use crate::session::serial::SerialPort;
+use crate::session::terminals::TTY;
+use crate::session::{doors, sockets, terminals};
+
+impl Outlets {
+    /// Makes the outlets that are a line's alone.
+    pub(super) fn make_own_outlets(
+        &mut self,
+        outlet: &str,
+        config: &PipeConfig,
+        access: &Access,
+    ) -> Result<Standing, DirError> {
+        let has = |kind| config.outlets.contains(&kind);
+        let fifo = match has(OutletKind::Fifo) {
+            true => Some(self.make_fifo(outlet, config.is_in(), access)?),
+            false => None,
+        };
+        let socket = match has(OutletKind::Socket) && !outlet.starts_with(SERIAL_OUTLETS) {
+            true => Some(self.listen(outlet, config.framing == Framing::Packet, access)?),
+            false => None,
+        };
+        Ok(Standing { fifo, socket })
+    }
+
+    /// Makes what both lines of a serial function have in common, and its line control.
+    pub(super) fn make_serial_outlets(
+        &mut self,
+        port: &Arc<SerialPort>,
+        config: &SerialConfig,
+    ) -> Result<(), DirError> {
+        if config.outlets.contains(&OutletKind::Socket) {
+            let access = access(&config.access.or(&self.config.access));
+            let socket = self.listen(BOTH_LINES, false, &access)?;
+            self.shared.set_socket(SERIAL_OUTLETS, &socket);
+        }
+        if config.outlets.contains(&OutletKind::Tty) {
+            self.make_tty(port, &access(&config.access.or(&self.config.access)))?;
+        }
+        let listener = self.bind("serial.ctl", UnixListener::bind)?;
+        self.doors.spawn(doors::local::serve_text_socket(listener, SERIAL_LINE, self.serial_text()));
+        Ok(())
+    }
+
+    fn make_fifo(&mut self, name: &str, is_in: bool, access: &Access) -> Result<PathBuf, DirError> {
+        let path = self.dir.fifo(name, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, access)?;
+        self.entries.push(name.to_owned());
+        Ok(path)
+    }
+
+    /// Makes the socket of a line, or of `serial`, and serves it.
+    fn listen(&mut self, line: &str, messages: bool, access: &Access) -> Result<PathBuf, DirError> {
+        let name = Listener::name_for(line);
+        let kind = if messages { SocketKind::Messages } else { SocketKind::Stream };
+        let listener = Listener::bind(&self.dir, &name, kind, SOCKET_MODE, access)?;
+        self.entries.push(name.clone());
+        self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
+        Ok(self.dir.path().join(name))
+    }
+
+    /// Makes the terminal of a serial function, and serves whoever opens it.
+    fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
+        let place = Place { dir: self.dir.try_clone()?, name: TTY.to_owned(), access: access.clone() };
+        let settings = *port.shown.borrow();
+        let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
+        self.entries.push(TTY.to_owned());
+        self.shared.set_tty(SERIAL_OUTLETS, &listener.path());
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
+        Ok(())
+    }
+
+    pub(super) fn make_control(&mut self) -> Result<(), DirError> {
+        let access = access(&self.config.access);
+        let request = self.dir.fifo("ep_00.request", OUT_FIFO_MODE, &access)?;
+        self.entries.push("ep_00.request".into());
+        let response = self.dir.fifo("ep_00.response", IN_FIFO_MODE, &access)?;
+        self.entries.push("ep_00.response".into());
+        let (source, answers) = doors::local::open_text_fifos(&request, &response)
+            .map_err(|e| DirError::from_io(&request, "cannot open", e))?;
+        self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, self.control_text()));
+        let listener = self.bind("ep_00.sock", UnixSeqpacketListener::bind)?;
+        self.doors.spawn(doors::local::serve_binary_socket(listener, BINARY_MESSAGE, self.control_binary()));
+        Ok(())
+    }
+
+    fn bind<T>(&mut self, name: &str, bind: impl FnOnce(PathBuf) -> std::io::Result<T>) -> Result<T, DirError> {
+        let path = self.dir.socket_path(name)?;
+        let listener = bind(path.clone()).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
+        self.entries.push(name.to_owned());
+        self.dir.set_access(name, SOCKET_MODE, &access(&self.config.access))?;
+        Ok(listener)
+    }
+}
+
+/// The outlet of a line that has none of its own.
+pub(super) fn common_outlet(outlets: &[OutletKind]) -> &'static str {
+    if outlets.contains(&OutletKind::Socket) { SERIAL_SOCKET } else { TTY }
+}
+
+const IN_FIFO_MODE: u32 = 0o640;
+const OUT_FIFO_MODE: u32 = 0o620;
+const SOCKET_MODE: u32 = 0o660;
+/// The socket of both of its lines together.
+const SERIAL_SOCKET: &str = "serial.sock";
