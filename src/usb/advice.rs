@@ -2,7 +2,7 @@
 //! needed for them.
 
 use super::TransferError;
-use super::advice_linux::transfer_memory_advice;
+use super::advice_here::transfer_memory_advice;
 use super::errno::{ENOMEM, ENOSPC, EPROTO};
 
 /// An interface is held by a kernel driver, or by another program where no driver is named. `others` are the programs

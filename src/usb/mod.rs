@@ -3,7 +3,12 @@
 //! The two traits here are what a backend implements. Nothing in this folder knows of outlets or of files.
 
 pub mod advice;
-mod advice_linux;
+#[cfg(target_os = "linux")]
+#[path = "advice_linux.rs"]
+mod advice_here;
+#[cfg(windows)]
+#[path = "advice_windows.rs"]
+mod advice_here;
 mod buffer;
 pub mod descriptors;
 mod device;
@@ -16,7 +21,7 @@ pub mod standard;
 mod transfer;
 pub mod usbip;
 
-pub use advice_linux::{permission_advice, port_permission_advice};
+pub use advice_here::{permission_advice, port_permission_advice};
 pub use buffer::Buffer;
 pub use device::{BoxFuture, ModemLines, Pipe, UsbDevice, complete, drain};
 pub use error::{OpenError, TransferError};

@@ -12,7 +12,7 @@ use crate::usb::{BoxFuture, ModemLines, OpenError, Pipe, Setup, TransferError, U
 use super::opened::Opened;
 use super::pipe::PortPipe;
 use super::settings::Settings;
-use super::{PortInfo, node_linux};
+use super::{PortInfo, node};
 
 /// Opens a port that nobody else has open; with `lock` for this process alone.
 ///
@@ -23,7 +23,7 @@ pub async fn open(info: &PortInfo, lock: bool) -> Result<SerialDevice, OpenError
     let (info, path) = (info.clone(), info.path.clone());
     let failed = |e| OpenError::Unreachable(format!("opening {} failed", path.display()), e);
     let opened = tokio::task::spawn_blocking(move || {
-        let port = node_linux::open(&info.path)?;
+        let port = node::open(&info.path)?;
         Ok((port, info.descriptors(), info.control_interface()))
     });
     let (port, descriptors, control_interface) = opened.await.map_err(|e| failed(e.into()))??;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::usb::descriptors::{AltSetting, Descriptors, Endpoint, TransferType};
 
-use super::sysfs_linux;
+use super::system;
 
 /// A serial port of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl PortInfo {
     /// One CDC ACM function: a communication interface, numbered as the real one, and a data interface after it.
     pub(super) fn descriptors(&self) -> Descriptors {
         let usb = self.usb.as_ref();
-        let device = usb.and_then(|usb| usb.place.as_deref()).map(sysfs_linux::usb_device).unwrap_or_default();
+        let device = usb.and_then(|usb| usb.place.as_deref()).map(system::usb_device).unwrap_or_default();
         let control = self.control_interface();
         let interface = |interface, class, subclass, endpoints| AltSetting {
             interface,

@@ -14,18 +14,41 @@
 //! that matters, `driver = "user"` leaves the kernel's driver out.
 
 mod device;
+#[cfg(target_os = "linux")]
 mod holders_linux;
 mod info;
+#[cfg(target_os = "linux")]
 mod ioctl_linux;
-mod node_linux;
+#[cfg(target_os = "linux")]
+#[path = "node_linux.rs"]
+mod node;
+#[cfg(windows)]
+#[path = "node_windows.rs"]
+mod node;
+#[cfg(unix)]
+#[path = "opened_unix.rs"]
+mod opened;
+#[cfg(windows)]
+#[path = "opened_windows.rs"]
 mod opened;
 mod pipe;
+#[cfg(unix)]
+#[path = "settings_unix.rs"]
 mod settings;
-mod sysfs_linux;
+#[cfg(windows)]
+#[path = "settings_windows.rs"]
+mod settings;
+#[cfg(target_os = "linux")]
+#[path = "system_linux.rs"]
+mod system;
+#[cfg(windows)]
+#[path = "system_windows.rs"]
+mod system;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 pub use device::{SerialDevice, open};
 pub use info::{PortInfo, UsbPort};
-pub use node_linux::{UNSEEN, others, permission_advice};
+pub use node::{UNSEEN, others, permission_advice};
 pub use settings::list;

@@ -15,7 +15,7 @@ mod error;
 #[cfg(unix)]
 #[path = "events_unix.rs"]
 mod events;
-#[cfg(not(unix))]
+#[cfg(windows)]
 #[path = "events_windows.rs"]
 mod events;
 mod flight;
@@ -24,8 +24,8 @@ mod pipe;
 #[cfg(target_os = "linux")]
 #[path = "system_linux.rs"]
 mod system;
-#[cfg(not(target_os = "linux"))]
-#[path = "system_other.rs"]
+#[cfg(windows)]
+#[path = "system_windows.rs"]
 mod system;
 
 pub use device::{LibusbDevice, open};

@@ -3,17 +3,28 @@
 //! Listing is nusb's; opening is the backends'. This folder moves no transfer.
 
 mod combined;
-mod hotplug_linux;
+#[cfg(target_os = "linux")]
+#[path = "hotplug_linux.rs"]
+mod hotplug;
+#[cfg(windows)]
+#[path = "hotplug_windows.rs"]
+mod hotplug;
+#[cfg(target_os = "linux")]
 mod paths_linux;
 mod presence;
-mod sysfs_linux;
+#[cfg(target_os = "linux")]
+#[path = "system_linux.rs"]
+mod system;
+#[cfg(windows)]
+#[path = "system_windows.rs"]
+mod system;
+#[cfg(target_os = "linux")]
 mod users_linux;
 
 pub use combined::{Combined, isochronous_interfaces};
-pub use hotplug_linux::{Hotplug, News};
+pub use hotplug::{Hotplug, News};
 pub use presence::{Presence, UNPLUGGED, lost_by};
-pub use sysfs_linux::{companions, driver, is_there, is_usable, node};
-pub use users_linux::users;
+pub use system::{companions, driver, is_there, is_usable, node, users};
 
 use nusb::{DeviceInfo, MaybeFuture};
 
@@ -49,7 +60,7 @@ pub struct LocalDevice {
 /// # Errors
 /// [`OpenError::Unreachable`] when the system cannot say.
 pub fn list() -> Result<Vec<LocalDevice>, OpenError> {
-    if !sysfs_linux::has_usb() {
+    if !system::has_usb() {
         return Ok(Vec::new());
     }
     let devices = nusb::list_devices().wait().map_err(|e| {
@@ -76,10 +87,11 @@ pub fn attach_driver(place: &str, interface: u8) -> Result<(), OpenError> {
 impl LocalDevice {
     fn from_nusb(info: DeviceInfo) -> Self {
         let ports: Vec<String> = info.port_chain().iter().map(u8::to_string).collect();
+        let bus = system::bus(&info);
         let text = |text: Option<&str>| text.map(str::to_owned);
         Self {
-            place: format!("{}-{}", info.busnum(), ports.join(".")),
-            bus: info.busnum(),
+            place: format!("{bus}-{}", ports.join(".")),
+            bus,
             address: info.device_address(),
             vendor_id: info.vendor_id(),
             product_id: info.product_id(),
@@ -97,9 +109,9 @@ impl LocalDevice {
     /// [`OpenError::NotFound`] when it has gone, [`OpenError::Protocol`] when its descriptors make no sense.
     pub fn descriptors(&self) -> Result<Descriptors, OpenError> {
         let gone = |e| OpenError::Unreachable(format!("the descriptors of {}", self.place), e);
-        let raw = sysfs_linux::descriptors(&self.place).map_err(gone)?;
+        let raw = system::descriptors(self).map_err(gone)?;
         let (device, rest) = raw.split_at_checked(DEVICE_DESCRIPTOR).unwrap_or((&raw, &[]));
-        let configuration = active(rest, sysfs_linux::active_configuration(&self.place));
+        let configuration = active(rest, system::active_configuration(self));
         let mut parsed = Descriptors::parse(device, configuration, self.speed)?;
         parsed.manufacturer = self.manufacturer.clone();
         parsed.product = self.product.clone();

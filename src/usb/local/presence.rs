@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 use super::Hotplug;
+use super::system::is_plugged_in;
 use crate::usb::TransferError;
 use crate::usb::errno::EBUSY;
 
@@ -33,7 +34,7 @@ impl Presence {
 
     /// Whether it has not gone yet.
     pub fn is_there(&self) -> bool {
-        self.lost.borrow().is_none() && self.node.exists()
+        self.lost.borrow().is_none() && is_plugged_in(&self.node)
     }
 
     /// Resolves when the device has gone, with the reason in words.
@@ -41,7 +42,7 @@ impl Presence {
         let mut lost = self.lost.subscribe();
         let node_gone = async {
             let Ok(mut news) = self.hotplug.news() else { return std::future::pending().await };
-            while self.node.exists() {
+            while is_plugged_in(&self.node) {
                 news.next().await;
             }
         };

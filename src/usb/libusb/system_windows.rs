@@ -1,4 +1,4 @@
-//! Devices where libusb has to find them itself: systems other than Linux.
+//! Devices on Windows, where libusb has to find them itself: by their ids and the ports on the way to them.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use crate::usb::local::LocalDevice;
 /// Nothing: libusb keeps what the handle needs.
 pub(super) struct Node;
 
-/// Opens the device with this address on this bus.
+/// Opens the device at this place. Buses have other numbers in libusb, ports have not.
 pub(super) fn open(found: &LocalDevice) -> Result<(DeviceHandle<Context>, Node), OpenError> {
     let (vid, pid, place) = (found.vendor_id, found.product_id, &found.place);
     let failed = |e: rusb::Error| match e {
@@ -24,9 +24,19 @@ pub(super) fn open(found: &LocalDevice) -> Result<(DeviceHandle<Context>, Node),
     };
     let context = Context::new().map_err(failed)?;
     let devices = context.devices().map_err(failed)?;
-    let is_it = |device: &rusb::Device<Context>| device.bus_number() == found.bus && device.address() == found.address;
+    let chain = place.split_once('-').map_or("", |(_bus, ports)| ports);
+    let is_it = |device: &rusb::Device<Context>| is_at(device, chain) && has_ids(device, vid, pid);
     let handle = devices.iter().find(is_it).ok_or_else(|| went(found))?.open().map_err(failed)?;
     Ok((handle, Node))
+}
+
+fn is_at(device: &rusb::Device<Context>, chain: &str) -> bool {
+    let ports: Vec<String> = device.port_numbers().unwrap_or_default().iter().map(u8::to_string).collect();
+    ports.join(".") == chain
+}
+
+fn has_ids(device: &rusb::Device<Context>, vid: u16, pid: u16) -> bool {
+    device.device_descriptor().is_ok_and(|d| (d.vendor_id(), d.product_id()) == (vid, pid))
 }
 
 /// libusb's own word is all there is.

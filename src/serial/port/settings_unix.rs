@@ -14,18 +14,18 @@ use crate::config::{Parity, SerialMode, StopBits};
 use crate::serial::LineCoding;
 use crate::usb::{ModemLines, TransferError};
 
-use super::{PortInfo, UsbPort, ioctl_linux, sysfs_linux};
+use super::{PortInfo, UsbPort, ioctl_linux, system};
 
 /// The serial ports of this machine, in the order of their names. Opens none of them.
 pub fn list() -> Vec<PortInfo> {
-    if !sysfs_linux::lists_ports() {
+    if !system::lists_ports() {
         return Vec::new();
     }
     let mut ports: Vec<PortInfo> = serialport::available_ports()
         .unwrap_or_default()
         .into_iter()
         .map(|port| PortInfo { path: port.port_name.into(), usb: usb(port.port_type) })
-        .filter(|port| port.usb.is_some() || !sysfs_linux::is_empty_place(&port.path))
+        .filter(|port| port.usb.is_some() || !system::is_empty_place(&port.path))
         .collect();
     ports.sort_by(|a, b| a.path.cmp(&b.path));
     ports

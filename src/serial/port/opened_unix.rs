@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, watch};
 use crate::usb::TransferError;
 
 use super::settings::{Settings, transfer_error};
-use super::{ioctl_linux, node_linux};
+use super::{ioctl_linux, node};
 
 /// An open port. The last one to drop it closes it.
 pub(super) struct Opened {
@@ -116,7 +116,7 @@ impl Opened {
         tokio::select! {
             biased;
             () = self.gone() => 0,
-            unsent = node_linux::finish(self.io.get_ref(), patience) => unsent,
+            unsent = node::finish(self.io.get_ref(), patience) => unsent,
         }
     }
 
@@ -154,7 +154,7 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.closer = node_linux::close_without_waiting(self.io.get_ref());
+        self.closer = node::close_without_waiting(self.io.get_ref());
     }
 }
 

@@ -4,6 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
+use nusb::DeviceInfo;
+
+use super::LocalDevice;
+pub use super::users_linux::users;
 
 /// The kernel driver that holds an interface, such as `cdc_acm`. `configuration` is bConfigurationValue.
 pub fn driver(place: &str, configuration: u8, interface: u8) -> Option<String> {
@@ -60,19 +64,29 @@ impl Held {
     }
 }
 
+/// The number of the device's bus.
+pub(super) fn bus(info: &DeviceInfo) -> u8 {
+    info.busnum()
+}
+
+/// Whether the device of this node has not gone.
+pub(super) fn is_plugged_in(node: &Path) -> bool {
+    node.exists()
+}
+
 /// Whether this machine has USB at all.
 pub(super) fn has_usb() -> bool {
     Path::new(DEVICES).exists()
 }
 
 /// The device descriptor and all configuration descriptors after it, as the device sent them when it was plugged in.
-pub(super) fn descriptors(place: &str) -> std::io::Result<Vec<u8>> {
-    fs::read(Path::new(DEVICES).join(place).join("descriptors"))
+pub(super) fn descriptors(found: &LocalDevice) -> std::io::Result<Vec<u8>> {
+    fs::read(Path::new(DEVICES).join(&found.place).join("descriptors"))
 }
 
 /// bConfigurationValue of the configuration that was chosen; `None` for a device that is not configured.
-pub(super) fn active_configuration(place: &str) -> Option<u8> {
-    let text = fs::read_to_string(Path::new(DEVICES).join(place).join("bConfigurationValue")).ok()?;
+pub(super) fn active_configuration(found: &LocalDevice) -> Option<u8> {
+    let text = fs::read_to_string(Path::new(DEVICES).join(&found.place).join("bConfigurationValue")).ok()?;
     text.trim().parse().ok()
 }
 
