@@ -1,11 +1,13 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::exec::{self, Descriptor, Name};
 use crate::capture::{HEADER, MOST_CAPTURED};
 use crate::config::parse_size;
 use crate::selector::Selector;
@@ -60,6 +62,9 @@ pub(super) enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         request: Vec<String>,
     },
+    /// Run a command with a device's pipes as its stdin, stdout and other descriptors; its exit status is the command's
+    #[command(after_help = EXEC_HELP)]
+    Exec(ExecArgs),
     /// Let go of a device, for a command or until it is reclaimed; programs that have its outlets open wait
     #[command(after_help = RELEASE_HELP)]
     Release {
@@ -131,6 +136,27 @@ pub(super) struct ListArgs {
     /// Show what this USB/IP server exports, too
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) remote: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExecArgs {
+    /// Name in the daemon, or without a daemon a selector such as 2341:0043 or usbip://HOST/BUSID
+    pub(super) device: String,
+    /// Pipe that is the command's stdin: ep_81, 0x81 or 81; serial for what a serial line receives
+    #[arg(long = "in", value_name = "EP", value_parser = exec::input)]
+    pub(super) input: Option<Name>,
+    /// Pipe that is its stdout: ep_02, 0x02 or 2; serial for what is sent over a serial line
+    #[arg(long = "out", value_name = "EP", value_parser = exec::output)]
+    pub(super) output: Option<Name>,
+    /// The serial line as stdin and stdout
+    #[arg(long, conflicts_with_all = ["input", "output"])]
+    pub(super) serial: bool,
+    /// Pipe that is descriptor N: EP as above, and :pipe, :socket or :packet for its kind; can be given several times
+    #[arg(long, value_name = "N=EP[:KIND]")]
+    pub(super) fd: Vec<Descriptor>,
+    /// Command to run; {port} in its arguments is the path of serial.tty, {ep_81} that of a descriptor of this pipe
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -233,6 +259,20 @@ on to it.
   usbpipe serial leonardo touch && usbpipe release leonardo -- avrdude -c avr109 -p m32u4 -P {port} …
 
 Without a command the device stays released until `usbpipe reclaim`.";
+
+const EXEC_HELP: &str = "\
+  usbpipe exec uno --serial -- python3 talk.py
+  usbpipe exec zero --in ep_81 -- head -c 1M >bulk.bin
+  usbpipe exec zero --fd 3=ep_82:packet --fd 4=ep_02:packet -- ./loopback
+  usbpipe exec uno -- tio {port}
+
+A pipe's descriptor is an end of a pipe, and of serial one of a stream socketpair; :packet makes it a SEQPACKET socketpair, a
+message for each transfer. The command inherits stdin, stdout and stderr where nothing else is said, and no other descriptor
+but those that its words name, as the shell's >(...) does. USBPIPE_DIR and USBPIPE_DEVICE tell it where it is.
+
+Signals are passed on to it. The exit status is the command's, 128 and the signal that killed it, 127 if it is not found and
+126 if it cannot be run. With a selector and without a daemon the device is taken for as long as the command runs and what it
+wrote is on its way.";
 
 const CAPTURE_HELP: &str = "\
   usbpipe capture zero -o zero.pcapng

@@ -3,13 +3,13 @@
 //! A running daemon that has the device is asked; otherwise a selector is opened for the one request.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use super::alone::Alone;
 use super::{FAILED, Failure, Outcome, appearing, run_dir};
-use crate::daemon::{Client, ClientError, Daemon, Reply, Request};
+use crate::daemon::{Client, ClientError, Reply, Request};
 use crate::request::{Answer, ControlRequest, RequestError};
 use crate::selector::Selector;
-use crate::session::{Own, execute, locate};
+use crate::session::{DeviceStatus, Own, execute, locate};
 
 /// `usbpipe control DEVICE REQUEST…`.
 pub(super) async fn control(dir: Option<PathBuf>, device: String, request: String) -> Outcome {
@@ -37,34 +37,30 @@ pub(super) async fn serial(dir: Option<PathBuf>, device: String, request: String
     show(&reply)
 }
 
-/// Without a daemon: one is run in a directory of its own for as long as the request takes.
+/// Without a daemon: one is run for as long as the request takes.
 async fn serial_alone(selector: Selector, request: String) -> Result<String, Failure> {
-    let mut config = appearing::device_of(selector);
-    if config.remote.is_none() {
-        // The kernel's port, as where nothing is said.
-        config.serial.get_or_insert_default();
-    }
-    let found = locate(&config, &Own::default()).await.map_err(Failure::run_time)?;
-    drop(found);
-    let dir = std::env::temp_dir().join(format!("usbpipe-serial-{}", std::process::id()));
-    let name = config.name.clone();
-    let daemon = Daemon::start(&dir, vec![config], None).await.map_err(Failure::run_time)?;
-    let attached = async {
-        while daemon.status().iter().any(|d| d.state != "attached") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let answer = match tokio::time::timeout(ATTACH_PATIENCE, attached).await {
-        Ok(()) => ask_daemon(&dir, Request::Serial { device: name, request }).await,
-        Err(_) => Err(Failure::run_time(format!("{name} was there and has gone; try again when it is back"))),
-    };
-    daemon.end().await;
+    let alone = Alone::start(selector, true).await?;
+    let answer = ask_daemon(alone.dir(), Request::Serial { device: alone.device().to_owned(), request }).await;
+    alone.end().await;
     answer
 }
 
 /// Names of devices never hold a colon or a slash, selectors always do; a bare port such as 1-1.4 may be either.
 pub(super) fn selector(device: &str) -> Option<Selector> {
     if device.contains([':', '/']) { device.parse().ok() } else { None }
+}
+
+/// The names under which a daemon has what is selected.
+pub(super) fn names_of(selector: &Selector, devices: &[DeviceStatus]) -> Vec<String> {
+    let fits = |d: &&DeviceStatus| match selector {
+        Selector::Id { vid, pid, serial } => {
+            d.id == Some(format!("{vid:04x}:{pid:04x}")) && (serial.is_none() || d.serial == *serial)
+        }
+        Selector::Port(place) => d.place.as_ref() == Some(place),
+        Selector::Tty(path) => d.place.as_deref() == path.to_str(),
+        Selector::Usbip(remote) => d.place == Some(remote.to_string()),
+    };
+    devices.iter().filter(fits).map(|d| d.name.clone()).collect()
 }
 
 pub(super) async fn ask_daemon(dir: &Path, request: Request) -> Result<String, Failure> {
@@ -85,6 +81,3 @@ pub(super) fn show(answer: &str) -> Outcome {
         Err(RequestError { text, .. }) => Err(Failure::run_time(format!("the answer makes no sense: {text}"))),
     }
 }
-
-/// How long a device that was there a moment ago may take to be there again.
-const ATTACH_PATIENCE: Duration = Duration::from_secs(10);

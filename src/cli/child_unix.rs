@@ -1,6 +1,7 @@
 //! A command that runs in this process's place: with its stdin, stdout and stderr, its signals, and its exit status.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 
@@ -8,35 +9,75 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::{Failure, Outcome};
 
-/// Runs a command to its end. The exit status is the command's, and 128 and the number of the signal that killed it.
-///
-/// # Errors
-/// When it cannot be started.
-pub(super) async fn run(command: &[String]) -> Outcome {
-    let Some((program, arguments)) = command.split_first() else { return Ok(0) };
-    let mut signals = listen()?;
-    let started = Command::new(program).args(arguments).spawn();
-    let child = started.map_err(|e| Failure::run_time(format!("{program} cannot be started: {e}")))?;
-    let pid = Pid::from_raw(child.id().try_into().unwrap_or(i32::MAX));
-    let mut ended = tokio::task::spawn_blocking(move || wait(child));
-    loop {
-        tokio::select! {
-            ended = &mut ended => {
-                let status = ended.map_err(Failure::run_time)?;
-                return status.map(code).map_err(|e| Failure::run_time(format!("waiting for {program} failed: {e}")));
+/// A command that has been started.
+pub(super) struct Running {
+    program: String,
+    pid: Pid,
+    signals: mpsc::Receiver<Signal>,
+    ended: JoinHandle<io::Result<ExitStatus>>,
+}
+
+/// Why a command runs not.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    program: String,
+    cause: io::Error,
+}
+
+impl Running {
+    /// Starts a command, and passes signals on to it from now on. What it was given is open in it alone then.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start(mut command: Command) -> Result<Self, NotStarted> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        match listen().and_then(|signals| Ok((signals, command.spawn()?))) {
+            Ok((signals, child)) => {
+                let pid = Pid::from_raw(child.id().try_into().unwrap_or(i32::MAX));
+                Ok(Self { program, pid, signals, ended: tokio::task::spawn_blocking(move || wait(child)) })
             }
-            Some(signal) = signals.recv() => {
-                // One that has ended is waited for in a moment.
-                let _ = kill(pid, signal);
+            Err(cause) => Err(NotStarted { program, cause }),
+        }
+    }
+
+    /// Waits for its end. The exit status is the command's, and 128 and the number of the signal that killed it. Cancel
+    /// safe until it is ready.
+    pub(super) async fn ended(&mut self) -> Outcome {
+        loop {
+            tokio::select! {
+                ended = &mut self.ended => {
+                    let status = ended.map_err(Failure::run_time)?;
+                    let failed = |e| Failure::run_time(format!("waiting for {} failed: {e}", self.program));
+                    return status.map(code).map_err(failed);
+                }
+                Some(signal) = self.signals.recv() => {
+                    // One that has ended is waited for in a moment.
+                    let _ = kill(self.pid, signal);
+                }
             }
         }
     }
 }
 
-fn wait(mut child: Child) -> std::io::Result<ExitStatus> {
+impl NotStarted {
+    /// Exit status 127 for a command that is not found, 126 for one that cannot be run.
+    pub(super) fn as_a_shell_says(&self) -> Failure {
+        let code = if self.cause.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
+        Failure { code, message: self.to_string() }
+    }
+}
+
+impl std::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} cannot be started: {}", self.program, self.cause)
+    }
+}
+
+fn wait(mut child: Child) -> io::Result<ExitStatus> {
     child.wait()
 }
 
@@ -47,11 +88,11 @@ fn code(status: ExitStatus) -> u8 {
 }
 
 /// Signals to this process that the command shall get. Those that a person types reach it anyway.
-fn listen() -> Result<mpsc::Receiver<Signal>, Failure> {
+fn listen() -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, signals) = mpsc::channel(1);
     for passed in PASSED_ON {
         let kind = SignalKind::from_raw(passed as i32);
-        let mut arrivals = signal(kind).map_err(|e| Failure::run_time(format!("cannot listen for signals: {e}")))?;
+        let mut arrivals = signal(kind)?;
         let sender = sender.clone();
         tokio::spawn(async move {
             while arrivals.recv().await.is_some() {
@@ -70,5 +111,7 @@ fn is_in_foreground() -> bool {
     File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }
 
+const NOT_FOUND: u8 = 127;
+const CANNOT_RUN: u8 = 126;
 const PASSED_ON: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];

@@ -2,6 +2,7 @@
 //!
 //! Each command is a file of its own. Data goes to stdout, everything else to stderr.
 
+mod alone;
 mod amounts;
 mod appearing;
 mod args;
@@ -12,6 +13,7 @@ mod check;
 #[path = "child_unix.rs"]
 mod child;
 mod demo;
+mod exec;
 mod list;
 mod log;
 mod logging;
@@ -95,6 +97,7 @@ fn dispatch(args: Args) -> Outcome {
         Command::Bridge { selectors } => with_runtime(run::bridge(dir, selectors)),
         Command::Control { device, request } => with_runtime(ask::control(dir, device, request.join(" "))),
         Command::Serial { device, request } => with_runtime(ask::serial(dir, device, request.join(" "))),
+        Command::Exec(args) => with_runtime(exec::exec(dir, args)),
         Command::Release { device, command } => with_runtime(release::release(dir, device, command)),
         Command::Reclaim { device } => with_runtime(release::reclaim(dir, device)),
         Command::Status { json } => with_runtime(status::status(dir, json)),

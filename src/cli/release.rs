@@ -1,9 +1,11 @@
 //! `release` and `reclaim`: another program gets a device for a while, and the bridge waits.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::ask::{ask_daemon, show};
-use super::{Failure, Outcome, child, run_dir};
+use super::child::Running;
+use super::{Failure, Outcome, run_dir};
 use crate::daemon::{Client, Reply, Request};
 
 /// `usbpipe release DEVICE [-- CMD…]`.
@@ -33,8 +35,13 @@ async fn release_to(dir: &Path, device: String, borrower: String, command: &[Str
         other => return Err(Failure::run_time(format!("the daemon answered with something else: {other:?}"))),
     };
     let port = port.map_or_else(String::new, |port| port.display().to_string());
-    let command: Vec<String> = command.iter().map(|word| word.replace(PORT, &port)).collect();
-    let outcome = child::run(&command).await;
+    let mut words = command.iter().map(|word| word.replace(PORT, &port));
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    let outcome = match Running::start(command) {
+        Ok(mut running) => running.ended().await,
+        Err(e) => Err(Failure::run_time(e)),
+    };
     // Whoever goes on after this command finds the bridge at work. A daemon that has ended has nothing to take back.
     let _ = client.ask(&Request::Reclaim { device }).await;
     outcome

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::appearing::Appearing;
 use super::args::CaptureArgs;
-use super::ask::selector;
+use super::ask::{names_of, selector};
 use super::signals::Signals;
 use super::{Failure, Outcome, run_dir};
 use crate::daemon::{Client, ClientError, Daemon, Request};
@@ -44,17 +44,9 @@ pub(super) async fn capture(dir: Option<PathBuf>, args: CaptureArgs) -> Outcome 
 
 /// The name under which a daemon has the device.
 fn bridged_as(selector: &Selector, devices: &[DeviceStatus]) -> Result<String, Failure> {
-    let fits = |d: &&DeviceStatus| match selector {
-        Selector::Id { vid, pid, serial } => {
-            d.id == Some(format!("{vid:04x}:{pid:04x}")) && (serial.is_none() || d.serial == *serial)
-        }
-        Selector::Port(place) => d.place.as_ref() == Some(place),
-        Selector::Tty(path) => d.place.as_deref() == path.to_str(),
-        Selector::Usbip(remote) => d.place == Some(remote.to_string()),
-    };
-    let fitting: Vec<&str> = devices.iter().filter(fits).map(|d| d.name.as_str()).collect();
-    match fitting[..] {
-        [name] => Ok(name.to_owned()),
+    let fitting = names_of(selector, devices);
+    match &fitting[..] {
+        [name] => Ok(name.clone()),
         [] => {
             Err(Failure::run_time("the daemon that runs bridges no such device; `usbpipe status` shows those it does"))
         }

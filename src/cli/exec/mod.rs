@@ -1,0 +1,123 @@
+//! `exec`: a command with a device's pipes as its stdin, stdout and further descriptors, and its exit status. It moves no
+//! byte: the daemon that has the device does, or one of its own where none has it.
+//!
+//! ```text
+//!   daemon ──► a descriptor for each pipe (admin.sock) ──► command ──► its exit status
+//!     └── of its own: ends when what the command wrote has reached the device
+//! ```
+
+#[cfg(unix)]
+#[path = "inherit_unix.rs"]
+mod inherit;
+mod plan;
+mod wanted;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub(super) use wanted::{Descriptor, Name, input, output};
+
+use super::alone::Alone;
+use super::args::ExecArgs;
+use super::ask::{names_of, selector};
+use super::child::Running;
+use super::{Failure, Outcome, run_dir, status};
+use crate::daemon::{Client, ClientError};
+use crate::selector::Selector;
+use crate::session::Pass;
+use plan::Plan;
+
+/// `usbpipe exec DEVICE … -- CMD…`.
+pub(super) async fn exec(dir: Option<PathBuf>, args: ExecArgs) -> Outcome {
+    inherit::keep_others_from(&args.command);
+    let device = args.device.clone();
+    let plan = Plan::new(args).map_err(Failure::usage)?;
+    let Some(selector) = selector(&device) else {
+        let dir = run_dir(dir)?;
+        let client = Client::connect(&dir).await.map_err(Failure::run_time)?;
+        return with_daemon(client, &dir, &device, &plan).await;
+    };
+    match of_daemon(dir, &selector).await? {
+        Some((client, dir, device)) => with_daemon(client, &dir, &device, &plan).await,
+        None => alone(selector, &plan).await,
+    }
+}
+
+/// The daemon that has the device that is selected, and the device's name there.
+async fn of_daemon(dir: Option<PathBuf>, selector: &Selector) -> Result<Option<(Client, PathBuf, String)>, Failure> {
+    let Ok(dir) = run_dir(dir) else { return Ok(None) };
+    let client = match Client::connect(&dir).await {
+        Ok(client) => client,
+        Err(ClientError::NoDaemon(_, e)) if e.kind() != io::ErrorKind::PermissionDenied => return Ok(None),
+        Err(error) => return Err(Failure::run_time(error)),
+    };
+    match &names_of(selector, &status::ask(&dir).await?)[..] {
+        [] => Ok(None),
+        [name] => Ok(Some((client, dir, name.clone()))),
+        several => Err(Failure::run_time(format!("the daemon has several such devices: {}", several.join(", ")))),
+    }
+}
+
+async fn alone(selector: Selector, plan: &Plan) -> Outcome {
+    let is_line = plan.wants_port() || plan.names().any(Name::is_serial);
+    let has_endpoints = plan.names().any(|name| !name.is_serial());
+    let alone = Alone::start(selector, is_line && !has_endpoints).await?;
+    let outcome = match Client::connect(alone.dir()).await {
+        Ok(client) => with_daemon(client, alone.dir(), alone.device(), plan).await,
+        Err(error) => Err(Failure::run_time(error)),
+    };
+    alone.flushed().await;
+    alone.end().await;
+    outcome
+}
+
+/// Runs the command with what the daemon gives for it.
+async fn with_daemon(mut client: Client, dir: &Path, device: &str, plan: &Plan) -> Outcome {
+    let port = if plan.wants_port() { Some(port_of(dir, device).await?) } else { None };
+    let mut command = Command::new(&plan.program);
+    command.args(plan.arguments(port.as_deref())).env(DIR, dir).env(DEVICE, device);
+    let program = Path::new(&plan.program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut given = Vec::new();
+    for d in &plan.descriptors {
+        let fd = client.open(device, &d.name.to_string(), d.pass, &program).await.map_err(Failure::run_time)?;
+        given.push((d.number, fd));
+    }
+    if let Some(name) = plan.stdin {
+        let fd = client.open(device, &name.to_string(), Pass::Pipe, &program).await.map_err(Failure::run_time)?;
+        command.stdin(Stdio::from(fd));
+    }
+    if let Some(name) = plan.stdout {
+        let fd = client.open(device, &name.to_string(), Pass::Pipe, &program).await.map_err(Failure::run_time)?;
+        command.stdout(Stdio::from(fd));
+    }
+    inherit::give(&mut command, given)
+        .map_err(|e| Failure::run_time(format!("a descriptor cannot have the number that was asked for: {e}")))?;
+    run(command, client).await
+}
+
+/// The command's own copies of what it was given are the last ones when it is started.
+async fn run(command: Command, mut client: Client) -> Outcome {
+    let mut running = Running::start(command).map_err(|e| e.as_a_shell_says())?;
+    tokio::select! {
+        outcome = running.ended() => return outcome,
+        // It says nothing by itself, and ends the connection when it ends.
+        _ = client.next_line() => eprintln!("usbpipe: the daemon has ended, and with it the pipes of the command"),
+    }
+    running.ended().await
+}
+
+/// The port that stands for the device's serial line.
+async fn port_of(dir: &Path, device: &str) -> Result<PathBuf, Failure> {
+    let all = status::ask(dir).await?;
+    let pipes = all.into_iter().find(|d| d.name == device).map(|d| d.pipes);
+    let Some(pipes) = pipes else { return Err(Failure::run_time(format!("this daemon has no device {device:?}"))) };
+    let tty = pipes.into_iter().find_map(|pipe| pipe.tty);
+    tty.map(PathBuf::from).ok_or_else(|| {
+        Failure::run_time(format!("{device} has no serial.tty for {{port}}; add \"tty\" to its `outlets`"))
+    })
+}
+
+/// What tells the command, and commands of usbpipe that it runs, where it is.
+const DIR: &str = "USBPIPE_DIR";
+const DEVICE: &str = "USBPIPE_DEVICE";
