@@ -46,6 +46,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 
 use crate::daemon::default_run_dir;
+use crate::usb::take_turns;
 use args::{Args, Command, ConfigCommand};
 
 /// Runs the program and gives its exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.
@@ -121,7 +122,7 @@ fn dispatch(args: Args) -> Outcome {
 
 /// One thread is enough: everything waits for files and sockets.
 fn with_runtime(work: impl Future<Output = Outcome>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = take_turns(&mut tokio::runtime::Builder::new_current_thread())
         .enable_all()
         .thread_keep_alive(HELPER_KEEP_ALIVE)
         .build()

@@ -19,6 +19,7 @@ pub mod local;
 pub mod nusb;
 pub mod standard;
 mod transfer;
+mod turn;
 pub mod usbip;
 
 pub use advice_here::{permission_advice, port_permission_advice};
@@ -27,3 +28,4 @@ pub use device::{BoxFuture, ModemLines, Pipe, UsbDevice, complete, drain};
 pub use error::{OpenError, TransferError};
 pub use standard::Setup;
 pub use transfer::{IsoPacket, Transfer};
+pub use turn::{Prompt, take_turns};

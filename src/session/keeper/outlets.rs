@@ -17,6 +17,7 @@ use crate::session::out_line::OutLine;
 use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
 use crate::session::{device_json, doors, plan};
+use crate::usb::Prompt;
 
 /// What stands in the run dir for a device, and what serves it.
 pub(super) struct Outlets {
@@ -165,12 +166,12 @@ impl Outlets {
             let (hub, arrivals) = Hub::of_in(device, outlet, events, rules);
             let fifo = fifo.map(|path| InFifo::new(path, watcher, packets)).transpose().map_err(cannot)?;
             self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
-            self.tasks.spawn(InLine::new(context, config.clone(), fifo, hub, arrivals).run());
+            self.tasks.spawn(Prompt::new(InLine::new(context, config.clone(), fifo, hub, arrivals).run()));
         } else {
             let (hub, arrivals) = Hub::of_out(device, outlet, events, rules);
             let fifo = fifo.map(|path| OutFifo::new(path, watcher)).transpose().map_err(cannot)?;
             self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
-            self.tasks.spawn(OutLine::new(context, config.clone(), fifo, &hub, arrivals).run());
+            self.tasks.spawn(Prompt::new(OutLine::new(context, config.clone(), fifo, &hub, arrivals).run()));
         }
         self.lines.push(Slot { outlet: outlet.to_owned(), attachments });
         Ok(())

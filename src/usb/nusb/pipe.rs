@@ -10,6 +10,7 @@ use ::nusb::{Endpoint, Error};
 
 use crate::usb::errno;
 use crate::usb::local::{Presence, lost_by};
+use crate::usb::turn;
 use crate::usb::{BoxFuture, Buffer, IsoPacket, Pipe, Transfer, TransferError};
 
 /// An endpoint of any type and direction. The device shares it with the pipe, only to clear its halt.
@@ -134,11 +135,12 @@ impl Pipe for NusbPipe {
     }
 
     fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Transfer> {
+        let waker = turn::waker(cx);
         let completion = {
             let mut endpoint = self.endpoint();
             match endpoint.pending() {
                 0 => None,
-                _ => Some(endpoint.poll_next_complete(cx)),
+                _ => Some(endpoint.poll_next_complete(&mut Context::from_waker(&waker))),
             }
         };
         match (completion, self.is_in) {
