@@ -49,7 +49,13 @@ impl Opened {
             match ready.try_io(|io| (&**io.get_ref()).read(buffer)) {
                 Err(_would_block) => {}
                 Ok(Ok(0)) => return Poll::Ready(Err(self.lose())),
-                Ok(Ok(n)) => return Poll::Ready(Ok(n)),
+                Ok(Ok(n)) => {
+                    // The kernel gives all that it has, and tells anew of what comes later.
+                    if n < buffer.len().min(MOST_AT_ONCE) {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
                 Ok(Err(e)) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Ok(Err(e)) => return Poll::Ready(Err(self.failure(&e))),
             }
@@ -158,5 +164,7 @@ impl Drop for Opened {
     }
 }
 
+/// Bytes of one read, at most: the kernel's buffer of a terminal holds one more.
+const MOST_AT_ONCE: usize = 4095;
 /// EIO: what a terminal answers once it was hung up.
 const HANG_UP: i32 = Errno::EIO as i32;
