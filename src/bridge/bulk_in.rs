@@ -10,25 +10,18 @@ use std::task::{Context, Poll};
 
 use super::counters::add;
 use super::frame::Framing;
-use super::in_pump::{self, InPump};
-use super::place::Style;
-use super::ring::Ring;
+use super::in_pump::{self, InPump, Stock};
+use super::place::{Place, Style};
 use super::{Counters, Readers, Sizes, Verdict};
 use crate::outlet::StandingSink;
 use crate::usb::{Pipe, Transfer, TransferError, drain};
 
 /// The pump of one IN endpoint; what it could not deliver waits in it for the next run.
 pub struct BulkIn {
-    style: Style,
+    stock: Stock,
     /// As wanted, and as there is memory for.
     wanted: Sizes,
     sizes: Sizes,
-    counters: Arc<Counters>,
-    /// Completed and not yet passed by everybody.
-    ring: Ring,
-    spare: Vec<Transfer>,
-    /// While a run lasts: why it will end.
-    failure: Option<TransferError>,
 }
 
 impl BulkIn {
@@ -42,25 +35,8 @@ impl BulkIn {
         counters: Arc<Counters>,
     ) -> Self {
         readers.restart();
-        Self {
-            style: Style { endpoint, framing },
-            wanted: sizes,
-            sizes,
-            counters,
-            ring: Ring::with_capacity(sizes.queue),
-            spare: Vec::with_capacity(sizes.queue),
-            failure: None,
-        }
-    }
-
-    /// Whether data waits for a reader.
-    pub fn has_pending(&self) -> bool {
-        !self.ring.is_empty()
-    }
-
-    /// Throws away and counts what waits for the FIFO's next reader, with what is in the FIFO.
-    pub fn discard<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
-        readers.forget(&mut self.ring);
+        let stock = Stock::new(Style { endpoint, framing }, Place::write, sizes.queue, counters);
+        Self { stock, wanted: sizes, sizes }
     }
 
     /// Wants less memory in flight from the next run on: half as many transfers, and where a record is no transfer,
@@ -69,7 +45,7 @@ impl BulkIn {
         let Sizes { transfer, max_packet, queue } = self.sizes;
         if queue > 1 {
             self.sizes.queue = queue / 2;
-        } else if transfer > max_packet && self.style.framing == Framing::Stream {
+        } else if transfer > max_packet && self.stock.style.framing == Framing::Stream {
             self.sizes.transfer = (transfer / 2).next_multiple_of(max_packet);
         } else {
             return false;
@@ -89,15 +65,15 @@ impl BulkIn {
         readers: &mut Readers<F>,
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
-        self.failure = None;
-        readers.start(&mut self.ring, self.wanted.queue);
-        while self.spare.len() + self.ring.len() < self.sizes.queue {
-            self.spare.push(pipe.allocate(self.sizes.transfer));
+        self.stock.failure = None;
+        readers.start(&mut self.stock.ring, self.wanted.queue);
+        while self.stock.spare.len() + self.stock.ring.len() < self.sizes.queue {
+            self.stock.spare.push(pipe.allocate(self.sizes.transfer));
         }
         let verdict = poll_fn(|cx| self.poll(cx, pipe, readers, stop.as_mut())).await;
         drain(pipe, |transfer| self.take(transfer)).await;
-        self.spare.clear();
-        readers.settle(&mut self.ring);
+        self.stock.spare.clear();
+        readers.settle(&mut self.stock.ring);
         verdict
     }
 
@@ -108,27 +84,15 @@ impl BulkIn {
         readers: &mut Readers<F>,
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
-        self.failure = None;
-        let waiting = readers.discard(&mut self.ring);
-        self.counters.add_discarded(waiting);
-        self.spare.extend((0..self.sizes.queue).map(|_| pipe.allocate(self.sizes.transfer)));
+        self.stock.failure = None;
+        let waiting = readers.discard(&mut self.stock.ring);
+        self.stock.counters.add_discarded(waiting);
+        self.stock.spare.extend((0..self.sizes.queue).map(|_| pipe.allocate(self.sizes.transfer)));
         let verdict = poll_fn(|cx| in_pump::poll_drain(self, cx, pipe, readers, stop.as_mut())).await;
         drain(pipe, |transfer| self.take(transfer)).await;
-        self.counters.add_discarded(self.ring.clear());
-        self.spare.clear();
+        self.stock.counters.add_discarded(self.stock.ring.clear());
+        self.stock.spare.clear();
         verdict
-    }
-
-    /// Without a device: programs come and go, and get what waits.
-    ///
-    /// # Errors
-    /// When the FIFO itself fails.
-    pub fn poll_idle<F: StandingSink>(
-        &mut self,
-        cx: &mut Context<'_>,
-        readers: &mut Readers<F>,
-    ) -> Result<(), Verdict> {
-        in_pump::poll_idle(self, cx, readers)
     }
 
     /// Without a device: gives everybody who is there what had arrived, and ends the connection of each client that has
@@ -152,13 +116,13 @@ impl BulkIn {
             if readers.is_empty() {
                 return Poll::Ready(Verdict::Closed);
             }
-            if let Some(error) = self.failure {
+            if let Some(error) = self.stock.failure {
                 return Poll::Ready(Verdict::Device(error));
             }
-            if !self.spare.is_empty() {
+            if !self.stock.spare.is_empty() {
                 readers.let_go();
                 self.refill(pipe);
-            } else if pipe.in_flight() > 0 || readers.poll_patience(cx, &self.ring).is_pending() {
+            } else if pipe.in_flight() > 0 || readers.poll_patience(cx, &self.stock.ring).is_pending() {
                 break;
             }
         }
@@ -167,49 +131,31 @@ impl BulkIn {
 }
 
 impl InPump for BulkIn {
-    fn ring(&mut self) -> &mut Ring {
-        &mut self.ring
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.counters
+    fn stock(&mut self) -> &mut Stock {
+        &mut self.stock
     }
 
     /// What has data, or must be shown, waits for the readers.
     fn take(&mut self, transfer: Transfer) {
         match transfer.status {
             Ok(()) => {
-                add(&self.counters.transfers, 1);
-                add(&self.counters.bytes, transfer.actual);
+                add(&self.stock.counters.transfers, 1);
+                add(&self.stock.counters.bytes, transfer.actual);
             }
             Err(TransferError::Cancelled) => {}
-            Err(error) => self.failure = self.failure.or(Some(error)),
+            Err(error) => self.stock.failure = self.stock.failure.or(Some(error)),
         }
         let shown = match transfer.status {
-            Ok(()) => transfer.actual > 0 || self.style.framing != Framing::Stream,
+            Ok(()) => transfer.actual > 0 || self.stock.style.framing != Framing::Stream,
             Err(TransferError::Cancelled | TransferError::Disconnected) => transfer.actual > 0,
-            Err(_) => transfer.actual > 0 || self.style.framing == Framing::Jsonl,
+            Err(_) => transfer.actual > 0 || self.stock.style.framing == Framing::Jsonl,
         };
-        if shown { self.ring.push(transfer) } else { self.spare.push(transfer) }
-    }
-
-    fn spare(&mut self) -> &mut Vec<Transfer> {
-        &mut self.spare
-    }
-
-    fn write<F: StandingSink>(&mut self, cx: &mut Context<'_>, readers: &mut Readers<F>) -> Result<(), Verdict> {
-        let (ring, style) = (&self.ring, self.style);
-        let written = readers.write(ring, |place, sink, account| place.write(cx, sink, ring, style, account));
-        written.map_err(Verdict::Outlet)
-    }
-
-    fn failure(&self) -> Option<TransferError> {
-        self.failure
+        if shown { self.stock.ring.push(transfer) } else { self.stock.spare.push(transfer) }
     }
 
     fn refill(&mut self, pipe: &mut dyn Pipe) -> bool {
-        let any = !self.spare.is_empty();
-        while let Some(mut transfer) = self.spare.pop() {
+        let any = !self.stock.spare.is_empty();
+        while let Some(mut transfer) = self.stock.spare.pop() {
             // What was completed before `restore` may be smaller.
             transfer.length = self.sizes.transfer.min(transfer.buffer.len());
             pipe.submit(transfer);

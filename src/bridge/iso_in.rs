@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use super::counters::add;
 use super::frame::{Framing, Meta, push_gap};
-use super::in_pump::{self, InPump};
+use super::in_pump::{self, InPump, Stock};
 use super::place::{Place, Style};
 use super::ring::Ring;
 use super::{Account, Counters, Readers, Verdict};
@@ -20,14 +20,10 @@ use crate::usb::{IsoPacket, Pipe, Transfer, TransferError, drain};
 
 /// The pump of one isochronous IN endpoint.
 pub struct IsoIn {
-    style: Style,
+    stock: Stock,
     shape: IsoShape,
     /// Transfers that may wait for readers.
     waiting: usize,
-    counters: Arc<Counters>,
-    ring: Ring,
-    spare: Vec<Transfer>,
-    failure: Option<TransferError>,
 }
 
 /// How isochronous transfers are cut.
@@ -53,15 +49,8 @@ impl IsoIn {
     ) -> Self {
         readers.restart();
         readers.forget_what_is_left();
-        Self {
-            style: Style { endpoint, framing },
-            shape,
-            waiting,
-            counters,
-            ring: Ring::with_capacity(shape.queue + waiting),
-            spare: Vec::with_capacity(shape.queue + waiting),
-            failure: None,
-        }
+        let stock = Stock::new(Style { endpoint, framing }, Place::write_packets, shape.queue + waiting, counters);
+        Self { stock, shape, waiting }
     }
 
     /// Pumps until an end stops or `stop` resolves. What then waits is thrown away: it would be late.
@@ -91,49 +80,27 @@ impl IsoIn {
     }
 
     fn begin<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
-        self.failure = None;
-        readers.start(&mut self.ring, 0);
-        while self.spare.len() + self.ring.len() < self.shape.queue + self.waiting {
-            self.spare.push(Transfer::isochronous(self.shape.packets, self.shape.packet_size));
+        self.stock.failure = None;
+        readers.start(&mut self.stock.ring, 0);
+        while self.stock.spare.len() + self.stock.ring.len() < self.shape.queue + self.waiting {
+            self.stock.spare.push(Transfer::isochronous(self.shape.packets, self.shape.packet_size));
         }
     }
 
     async fn end<F: StandingSink>(&mut self, pipe: &mut dyn Pipe, readers: &mut Readers<F>, verdict: &Verdict) {
-        drain(pipe, |transfer| self.spare.push(transfer)).await;
+        drain(pipe, |transfer| self.stock.spare.push(transfer)).await;
         if !matches!(verdict, Verdict::Device(_)) {
-            readers.discard(&mut self.ring);
+            readers.discard(&mut self.stock.ring);
         }
-        self.spare.clear();
-        readers.settle(&mut self.ring);
-    }
-
-    /// Without a device: programs come and go, and get what waits.
-    ///
-    /// # Errors
-    /// When the FIFO itself fails.
-    pub fn poll_idle<F: StandingSink>(
-        &mut self,
-        cx: &mut Context<'_>,
-        readers: &mut Readers<F>,
-    ) -> Result<(), Verdict> {
-        in_pump::poll_idle(self, cx, readers)
+        self.stock.spare.clear();
+        readers.settle(&mut self.stock.ring);
     }
 
     /// Without a device: gives everybody who is there what had arrived, and ends the connection of each client that has
     /// it. One that takes longer than `patience` loses the rest, unless it is alone.
     pub async fn finish<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
         in_pump::finish(self, readers).await;
-        readers.discard(&mut self.ring);
-    }
-
-    /// Whether data waits for a reader.
-    pub fn has_pending(&self) -> bool {
-        !self.ring.is_empty()
-    }
-
-    /// Throws away and counts what waits for the FIFO's next reader, with what is in the FIFO.
-    pub fn discard<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
-        readers.forget(&mut self.ring);
+        readers.discard(&mut self.stock.ring);
     }
 
     fn poll<F: StandingSink>(
@@ -151,10 +118,10 @@ impl IsoIn {
             if readers.is_empty() {
                 return Poll::Ready(Verdict::Closed);
             }
-            if let Some(error) = self.failure {
+            if let Some(error) = self.stock.failure {
                 return Poll::Ready(Verdict::Device(error));
             }
-            while self.spare.len() < self.missing(pipe) && !self.ring.is_empty() {
+            while self.stock.spare.len() < self.missing(pipe) && !self.stock.ring.is_empty() {
                 self.give_up_oldest(readers);
             }
             if !self.refill(pipe) {
@@ -171,58 +138,40 @@ impl IsoIn {
 
     /// Makes room of the oldest completed transfer.
     fn give_up_oldest<F: StandingSink>(&mut self, readers: &mut Readers<F>) {
-        let (number, counters) = (self.ring.first(), &self.counters);
-        let Some(transfer) = self.ring.pop() else { return };
+        let (number, counters) = (self.stock.ring.first(), &self.stock.counters);
+        let Some(transfer) = self.stock.ring.pop() else { return };
         readers.pass_packets(|place, account| place.lose_packets(number, &transfer, account, counters));
-        self.spare.push(transfer);
+        self.stock.spare.push(transfer);
     }
 }
 
 impl InPump for IsoIn {
-    fn ring(&mut self) -> &mut Ring {
-        &mut self.ring
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.counters
+    fn stock(&mut self) -> &mut Stock {
+        &mut self.stock
     }
 
     fn take(&mut self, transfer: Transfer) {
         match transfer.status {
             Ok(()) => {
                 let good = transfer.packets.iter().filter(|p| p.status.is_ok()).count();
-                add(&self.counters.transfers, 1);
-                add(&self.counters.packets, good);
-                add(&self.counters.lost_packets, transfer.packets.len() - good);
-                add(&self.counters.bytes, transfer.actual);
-                self.ring.push(transfer);
+                add(&self.stock.counters.transfers, 1);
+                add(&self.stock.counters.packets, good);
+                add(&self.stock.counters.lost_packets, transfer.packets.len() - good);
+                add(&self.stock.counters.bytes, transfer.actual);
+                self.stock.ring.push(transfer);
             }
             Err(error) => {
                 if error != TransferError::Cancelled {
-                    self.failure = self.failure.or(Some(error));
+                    self.stock.failure = self.stock.failure.or(Some(error));
                 }
-                self.spare.push(transfer);
+                self.stock.spare.push(transfer);
             }
         }
     }
 
-    fn spare(&mut self) -> &mut Vec<Transfer> {
-        &mut self.spare
-    }
-
-    fn write<F: StandingSink>(&mut self, cx: &mut Context<'_>, readers: &mut Readers<F>) -> Result<(), Verdict> {
-        let (ring, style) = (&self.ring, self.style);
-        let written = readers.write(ring, |place, sink, account| place.write_packets(cx, sink, ring, style, account));
-        written.map_err(Verdict::Outlet)
-    }
-
-    fn failure(&self) -> Option<TransferError> {
-        self.failure
-    }
-
     fn refill(&mut self, pipe: &mut dyn Pipe) -> bool {
-        let missing = self.missing(pipe).min(self.spare.len());
-        for mut transfer in self.spare.drain(self.spare.len() - missing..) {
+        let missing = self.missing(pipe).min(self.stock.spare.len());
+        for mut transfer in self.stock.spare.drain(self.stock.spare.len() - missing..) {
             transfer.length = self.shape.packet_size * self.shape.packets;
             for (n, p) in transfer.packets.iter_mut().enumerate() {
                 let (offset, length) = (n * self.shape.packet_size, self.shape.packet_size);
@@ -424,7 +373,7 @@ mod tests {
             run(&mut pump, &mut pipe, &mut readers).await;
             assert_eq!(bytes(&readers).len() % 4, 0, "whole packets, with room for {room} bytes at first");
             assert!(bytes(&readers).chunks(4).all(|p| p.iter().all(|b| *b == p[0])));
-            let lost = pump.counters.snapshot().lost_packets as usize;
+            let lost = pump.stock.counters.snapshot().lost_packets as usize;
             assert_eq!(bytes(&readers).len() / 4 + lost, 40);
             assert!(lost > 0);
         }

@@ -30,6 +30,7 @@ pub use bulk_in::BulkIn;
 pub use bulk_out::{BulkOut, Sizes};
 pub use counters::{Counters, Snapshot};
 pub use frame::Framing;
+pub(crate) use in_pump::InPump;
 pub use iso_in::{IsoIn, IsoShape};
 pub use iso_out::{IsoOut, IsoOutSettings};
 pub use readers::{Guest, NewReader, Readers, ReadersPolicy};

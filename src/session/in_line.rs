@@ -20,7 +20,7 @@ use super::backoff::Backoff;
 use super::hub::Hub;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt, stopped};
 use super::plan;
-use crate::bridge::{self, BulkIn, IsoIn, NewReader, Readers, ReadersPolicy, Verdict};
+use crate::bridge::{self, BulkIn, InPump, IsoIn, NewReader, Readers, ReadersPolicy, Verdict};
 use crate::config::{Framing, Idle, OnOpen, Patience, PipeConfig, StallPolicy};
 use crate::outlet::{InFifo, openers};
 use crate::usb::descriptors::TransferType;
@@ -254,7 +254,7 @@ impl InLine {
             let ring = plan::packets_in(self.config.buffer, endpoint, speed).div_ceil(shape.packets).max(1);
             let readers = &mut self.readers;
             self.pump = Some(Pump::Iso(IsoIn::new(endpoint.address, framing, shape, ring, readers, counters)));
-        } else if !matches!(self.pump, Some(Pump::Bulk(ref pump)) if pump.has_pending()) {
+        } else if !self.pump.as_mut().is_some_and(Pump::waits_for_readers) {
             let sizes = plan::sizes(&self.config, endpoint);
             let readers = &mut self.readers;
             self.pump = Some(Pump::Bulk(BulkIn::new(endpoint.address, framing, sizes, readers, counters)));
@@ -274,6 +274,14 @@ impl Pump {
         match self {
             Self::Bulk(pump) => pump.drain(pipe, readers, stop).await,
             Self::Iso(pump) => pump.drain(pipe, readers, stop).await,
+        }
+    }
+
+    /// Whether what had arrived before an unplug is still to be delivered.
+    fn waits_for_readers(&mut self) -> bool {
+        match self {
+            Self::Bulk(pump) => pump.has_pending(),
+            Self::Iso(_) => false,
         }
     }
 
