@@ -12,7 +12,7 @@ use crate::usb::{BoxFuture, ModemLines, OpenError, Pipe, Setup, TransferError, U
 use super::opened::Opened;
 use super::pipe::PortPipe;
 use super::settings::Settings;
-use super::{PortInfo, node};
+use super::{PortInfo, node, system};
 
 /// Opens a port that nobody else has open; with `lock` for this process alone.
 ///
@@ -192,7 +192,10 @@ impl UsbDevice for SerialDevice {
         Box::pin(async move {
             match self.opened() {
                 Some(port) => {
-                    port.gone().await;
+                    tokio::select! {
+                        () = port.gone() => {}
+                        () = system::struck_off(&self.path) => {}
+                    }
                     format!("{} has gone", self.path.display())
                 }
                 None => format!("{} was closed", self.path.display()),

@@ -38,7 +38,7 @@ pub struct UsbPort {
 impl PortInfo {
     /// The port at `path`, with what the list of ports says of it. It need not be there.
     pub fn of(path: PathBuf) -> Self {
-        let node = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let node = system::listed(&path);
         let usb = super::list().into_iter().find(|port| port.path == node).and_then(|port| port.usb);
         Self { path, usb }
     }

@@ -31,6 +31,8 @@ mod opened;
 #[cfg(windows)]
 #[path = "opened_windows.rs"]
 mod opened;
+#[cfg(windows)]
+mod overlapped_windows;
 mod pipe;
 #[cfg(unix)]
 #[path = "settings_unix.rs"]

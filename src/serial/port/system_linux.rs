@@ -30,6 +30,16 @@ pub(super) fn usb_device(place: &str) -> UsbDeviceInfo {
     UsbDeviceInfo { version: version.unwrap_or(0), speed }
 }
 
+/// The node that the list of ports has for the port at `path`, which may be a link to it.
+pub(super) fn listed(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Never resolves: here an open descriptor tells that its port has gone.
+pub(super) async fn struck_off(_path: &Path) {
+    std::future::pending().await
+}
+
 /// Whether the system has a list of ports at all.
 pub(super) fn lists_ports() -> bool {
     Path::new("/sys/class/tty").is_dir()

@@ -1,13 +1,20 @@
-//! News that a device may have come or gone, from Windows' own notifications through nusb. Says neither which nor how:
-//! look again.
+//! News that a device or a serial port may have come or gone, from Windows' own notifications through nusb and from its list
+//! of ports. Says neither which nor how: look again.
+//!
+//! Parts of a device appear up to a tenth of a second after the device itself, without news of their own, so that each is
+//! told a second time.
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
+use nusb::hotplug::HotplugWatch;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use super::serial_port_changes;
 
 /// Watches for plugging. Cheap to clone; starts at the first question, so that who never asks pays nothing.
 #[derive(Clone, Default)]
@@ -25,7 +32,7 @@ impl Hotplug {
     /// From now on. Needs a tokio runtime.
     ///
     /// # Errors
-    /// Those of CM_Register_Notification.
+    /// Those of CM_Register_Notification and of the registry.
     pub fn news(&self) -> io::Result<News> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = &*running {
@@ -33,18 +40,15 @@ impl Hotplug {
             news.mark_unchanged();
             return Ok(News(news));
         }
-        let mut events = nusb::watch_devices().map_err(io::Error::from)?;
+        let devices = nusb::watch_devices().map_err(io::Error::from)?;
+        let ports = serial_port_changes()?;
         let (sender, news) = watch::channel(0);
-        let task = tokio::spawn(async move {
-            while events.next().await.is_some() {
-                sender.send_modify(|count| *count += 1);
-            }
-        });
+        let task = tokio::spawn(listen(devices, ports, sender));
         *running = Some(Running { news: news.clone(), task });
         Ok(News(news))
     }
 
-    /// The same. A port with a driver of its own comes and goes with its device.
+    /// The same: they are about all ports anyway.
     ///
     /// # Errors
     /// As above.
@@ -68,3 +72,20 @@ impl Drop for Running {
         self.task.abort();
     }
 }
+
+async fn listen(mut devices: HotplugWatch, mut ports: watch::Receiver<()>, news: watch::Sender<u64>) {
+    let tell = || news.send_modify(|count| *count += 1);
+    loop {
+        tokio::select! {
+            Some(_) = devices.next() => {}
+            Ok(()) = ports.changed() => {}
+            else => return,
+        }
+        tell();
+        tokio::time::sleep(SETTLING).await;
+        tell();
+    }
+}
+
+/// Longer than parts of a device take to appear after it.
+const SETTLING: Duration = Duration::from_millis(300);

@@ -12,6 +12,8 @@ mod hotplug;
 #[cfg(target_os = "linux")]
 mod paths_linux;
 mod presence;
+#[cfg(windows)]
+mod registry_windows;
 #[cfg(target_os = "linux")]
 #[path = "system_linux.rs"]
 mod system;
@@ -24,6 +26,8 @@ mod users_linux;
 pub use combined::{Combined, isochronous_interfaces};
 pub use hotplug::{Hotplug, News};
 pub use presence::{Presence, UNPLUGGED, lost_by};
+#[cfg(windows)]
+pub use registry_windows::{serial_port_changes, serial_port_names};
 pub use system::{companions, driver, is_there, is_usable, node, users};
 
 use nusb::{DeviceInfo, MaybeFuture};

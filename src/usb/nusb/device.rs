@@ -9,6 +9,7 @@ use ::nusb::transfer::{Bulk, ControlIn, ControlOut, ControlType, In, Interrupt, 
 use ::nusb::{Device, ErrorKind, Interface};
 use tokio::time::timeout;
 
+use super::control::Control;
 use super::pipe::{NusbPipe, SharedEndpoint, share, transfer_error};
 use crate::usb::descriptors::{Descriptors, Endpoint, TransferType};
 use crate::usb::local::{self, Hotplug, LocalDevice, Presence, UNPLUGGED};
@@ -128,12 +129,13 @@ impl NusbDevice {
     async fn control_transfer(&self, setup: Setup, data: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, TransferError> {
         let (control_type, recipient) = request_type(setup.request_type).ok_or(TransferError::Invalid)?;
         let Setup { request, value, index, length, .. } = setup;
+        let way = Control::of(&self.device, &self.held().interfaces, setup).ok_or(TransferError::Invalid)?;
         let result = if setup.is_in() {
             let wanted = ControlIn { control_type, recipient, request, value, index, length };
-            self.device.control_in(wanted, timeout).await
+            way.receive(wanted, timeout).await
         } else {
             let sent = ControlOut { control_type, recipient, request, value, index, data: &data };
-            self.device.control_out(sent, timeout).await.map(|()| Vec::new())
+            way.send(sent, timeout).await.map(|()| Vec::new())
         };
         result.map_err(|e| match transfer_error(e) {
             // nusb ends a transfer whose time is up by cancelling it.

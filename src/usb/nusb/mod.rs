@@ -2,6 +2,12 @@
 //!
 //! It refuses isochronous endpoints, which nusb does not know; those are libusb's.
 
+#[cfg(unix)]
+#[path = "control_unix.rs"]
+mod control;
+#[cfg(windows)]
+#[path = "control_windows.rs"]
+mod control;
 mod device;
 mod pipe;
 
