@@ -142,7 +142,7 @@ async fn look_on(dir: &Path, device: &str) -> Result<Source, Failure> {
 
 const SERIAL: &str = "serial.rx";
 /// That programs come and go is nothing that the device does.
-const WITHOUT_NEWS: &[&str] = &["open", "close", "refuse"];
+const WITHOUT_NEWS: &[&str] = &["open", "close", "refuse", "start", "end"];
 const RETRY: Duration = Duration::from_secs(1);
 const CHUNK: usize = 64 << 10;
 const LONGEST_EVENT: usize = 64 << 10;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 /// One thing wrong with a configuration. Prints as `FILE:LINE:COLUMN: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,12 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(super) fn new(text: &'a str, file: &'a Path) -> Self {
         Self { text, file }
+    }
+
+    /// The folder of the file, absolute.
+    pub(super) fn folder(&self) -> PathBuf {
+        let file = path::absolute(self.file).unwrap_or_else(|_| self.file.to_owned());
+        file.parent().map_or_else(|| file.clone(), Path::to_owned)
     }
 
     /// The error with this message about the bytes of `span`; the message becomes one line.

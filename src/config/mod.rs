@@ -12,6 +12,12 @@
 mod device;
 mod error;
 mod find;
+#[cfg(unix)]
+#[path = "gaps_unix.rs"]
+mod gaps;
+#[cfg(windows)]
+#[path = "gaps_windows.rs"]
+mod gaps;
 mod meaning;
 mod pipe;
 mod serial;
@@ -29,7 +35,7 @@ pub use pipe::{
     DEFAULT_QUEUE, Framing, Idle, OnOpen, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, Patience, PipeConfig,
     StallPolicy, Underrun, Writers,
 };
-pub use serial::{Driver, PROFILES, ResetPolicy, SerialConfig};
+pub use serial::{Driver, PROFILES, Program, ResetPolicy, SerialConfig};
 pub use serial_mode::{Parity, SerialMode, SerialModeError, StopBits};
 pub use unsupported::unsupported;
 pub use value::parse_size;

@@ -1,5 +1,6 @@
 //! What the configuration says of a serial function, with the defaults filled in. Reads no text.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -29,8 +30,8 @@ pub struct SerialConfig {
     pub boot_wait: Duration,
     /// What programs open: by default FIFOs and a terminal; no kind twice, empty only where `run` is not.
     pub outlets: Vec<OutletKind>,
-    /// Program and arguments to start at each attach, with the line as stdin and stdout; empty for none.
-    pub run: Vec<String>,
+    /// What to start at each attach, with the line as stdin and stdout.
+    pub run: Option<Program>,
     /// What becomes of bytes that the last reader left.
     pub on_open: OnOpen,
     /// What happens while nobody reads.
@@ -41,6 +42,15 @@ pub struct SerialConfig {
     pub interface: Option<u8>,
     /// Owner of its outlets. In the file `mode` is the line's here, so permission bits are the device's.
     pub access: Access,
+}
+
+/// A program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The program, then its arguments; never empty.
+    pub words: Vec<String>,
+    /// The folder of the configuration, absolute: where it runs, and where a path such as `./logger` begins.
+    pub folder: PathBuf,
 }
 
 /// Who drives the line.
@@ -83,7 +93,7 @@ impl Default for SerialConfig {
             profile: PROFILES[0].to_owned(),
             boot_wait: Duration::ZERO,
             outlets: vec![OutletKind::Fifo, OutletKind::Tty],
-            run: Vec::new(),
+            run: None,
             on_open: OnOpen::default(),
             idle: Idle::default(),
             flush: Duration::from_secs(1),

@@ -1,24 +1,27 @@
-//! What the contract promises and this version cannot do yet, found in what was typed. Judges nothing else.
+//! What the contract promises and this version cannot do on this system yet, found in what was typed. Judges nothing else.
 //!
-//! A version that learns one of these deletes its row from the table; nothing else has to change.
+//! A version that learns one of these deletes its row from the system's table; nothing else has to change.
 
 use std::ops::Range;
 use std::path::Path;
 
-use toml::Spanned;
-
 use super::ConfigError;
 use super::error::Source;
-use super::typed::{self, Typed, TypedDevice, TypedSerial};
+use super::gaps::GAPS;
+use super::typed::{self, TypedDevice};
 
 /// What a configuration asks for that this version cannot do, ordered by position. A text that [`super::Config::parse`]
 /// refuses for its shape gives nothing.
 pub fn unsupported(text: &str, file: &Path) -> Vec<ConfigError> {
+    found(GAPS, text, file)
+}
+
+fn found(gaps: &[Gap], text: &str, file: &Path) -> Vec<ConfigError> {
     let source = Source::new(text, file);
     let Ok(typed) = typed::read(&source) else { return Vec::new() };
     let mut errors = Vec::new();
     for device in &typed.device {
-        for (find, instead) in GAPS {
+        for (find, instead) in gaps {
             let places = find(device.get_ref());
             errors.extend(
                 places.into_iter().map(|place| source.error(place, &format!("not in this version: {instead}"))),
@@ -30,15 +33,31 @@ pub fn unsupported(text: &str, file: &Path) -> Vec<ConfigError> {
 }
 
 /// Finds a wish in a device, and says what it is and what to write instead.
-type Gap = (fn(&TypedDevice) -> Places, &'static str);
-type Places = Vec<Range<usize>>;
+pub(super) type Gap = (fn(&TypedDevice) -> Places, &'static str);
+/// Where such wishes stand.
+pub(super) type Places = Vec<Range<usize>>;
 
-const GAPS: &[Gap] = &[(|d| serial(d, |serial| span(&serial.run)), "running a program at attach; leave `run` out")];
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn serial(device: &TypedDevice, find: impl Fn(&TypedSerial) -> Option<Range<usize>>) -> Places {
-    device.serial.iter().filter_map(|serial| find(serial.get_ref())).collect()
-}
-
-fn span<T>(typed: &Typed<T>) -> Option<Range<usize>> {
-    typed.as_ref().map(Spanned::span)
+    #[test]
+    fn what_cannot_be_done_is_listed_by_its_place() {
+        let name: Gap = (|d| d.name.iter().map(|name| name.span()).collect(), "names; leave `name` out");
+        let detach: Gap = (|d| d.detach.iter().map(|detach| detach.span()).collect(), "detaching; leave it out");
+        let text = "[[device]]\ndetach = true\nname = \"a\"\nmatch = { vid = 1 }\n[[device]]\nname = \"b\"\n";
+        let listed = |text: &str| -> Vec<String> {
+            let errors = found(&[name, detach], text, Path::new("t.toml"));
+            errors.iter().map(|e| format!("{}:{} {}", e.line, e.column, e.message)).collect()
+        };
+        assert_eq!(
+            listed(text),
+            [
+                "2:10 not in this version: detaching; leave it out",
+                "3:8 not in this version: names; leave `name` out",
+                "6:8 not in this version: names; leave `name` out",
+            ]
+        );
+        assert_eq!(listed("[["), [""; 0]);
+    }
 }

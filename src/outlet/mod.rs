@@ -27,6 +27,7 @@ mod holders;
 #[cfg(target_os = "linux")]
 #[path = "peer_linux.rs"]
 mod peer;
+mod revocable;
 #[cfg(unix)]
 #[path = "socket_unix.rs"]
 mod socket;
@@ -43,6 +44,7 @@ pub use fifo_in::InFifo;
 pub use fifo_out::OutFifo;
 pub use holders::openers;
 pub use peer::Peer;
+pub use revocable::{Revocable, Revocation};
 pub use socket::{Connection, Listener, SocketKind, is_exhausted};
 pub use watch::{Changes, Watcher};
 

@@ -12,7 +12,7 @@ pub struct Event {
     /// Seconds since 1970.
     pub time: f64,
     /// What kind: `attach`, `detach`, `pause`, `resume`, `open`, `close`, `refuse`, `loss`, `stall`, `error`, `warning`,
-    /// `line`, `reset`.
+    /// `line`, `reset`, `start`, `end`.
     pub event: String,
     /// The device's name.
     pub device: String,

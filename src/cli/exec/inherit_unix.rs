@@ -1,14 +1,15 @@
 //! Which descriptors a command is born with: those that it is given, under the numbers that were asked for.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+
+use crate::session::keep_descriptors;
 
 /// Gives the command these descriptors under these numbers, until the command is dropped.
 ///
@@ -55,15 +56,7 @@ fn place_at(number: RawFd, fd: &OwnedFd) -> io::Result<()> {
 /// Lets the command inherit nothing that somebody left open for this process, but for what its words name as `/dev/fd/63`,
 /// as a shell does for `>(…)`.
 pub(super) fn keep_others_from(command: &[OsString]) {
-    let named = |number: RawFd| command.iter().any(|word| names(word, number));
-    let Ok(open) = fs::read_dir(OPEN) else { return };
-    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
-    for number in numbers.collect::<Vec<_>>().into_iter().filter(|&number| number > 2 && !named(number)) {
-        // SAFETY: the descriptor was there a moment ago and is used for this one call, which closes nothing.
-        let fd = unsafe { BorrowedFd::borrow_raw(number) };
-        // What has gone by now is inherited by nobody.
-        let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
-    }
+    keep_descriptors(|number| command.iter().any(|word| names(word, number)));
 }
 
 fn names(word: &OsStr, number: RawFd) -> bool {
@@ -72,9 +65,6 @@ fn names(word: &OsStr, number: RawFd) -> bool {
     let is_there = |name: String| word.match_indices(&name).any(|(at, _)| follows(at, &name));
     ["/dev/fd", "/proc/self/fd"].into_iter().any(|folder| is_there(format!("{folder}/{number}")))
 }
-
-/// Where a process finds its own descriptors.
-const OPEN: &str = "/dev/fd";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Readings that every table shares, and the list of what was found wrong. Knows no table.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use toml::Spanned;
 
@@ -18,6 +19,11 @@ pub(super) struct Checks<'a> {
 impl<'a> Checks<'a> {
     pub(super) fn new(source: &'a Source<'a>) -> Self {
         Self { source, errors: Vec::new() }
+    }
+
+    /// Where the file is, whatever the working directory becomes.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.source.folder()
     }
 
     /// The verdict: errors by their place.

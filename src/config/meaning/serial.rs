@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::checks::{Checks, choice};
 use crate::config::typed::TypedSerial;
 use crate::config::value::DAY;
-use crate::config::{Access, Driver, OutletKind, PROFILES, SerialConfig, SerialMode};
+use crate::config::{Access, Driver, OutletKind, PROFILES, Program, SerialConfig, SerialMode};
 
 /// What the table means for a device that `is_remote` or hangs on this machine.
 pub(super) fn serial(checks: &mut Checks<'_>, typed: &Spanned<TypedSerial>, is_remote: bool) -> SerialConfig {
@@ -25,7 +25,7 @@ pub(super) fn serial(checks: &mut Checks<'_>, typed: &Spanned<TypedSerial>, is_r
         reset: choice(&table.reset).unwrap_or_default(),
         profile: profile(checks, table).unwrap_or(default.profile),
         boot_wait: checks.read("boot_wait", &table.boot_wait, |v| v.duration(any_time.clone())).unwrap_or_default(),
-        outlets: outlets(checks, table, !run.is_empty()).unwrap_or(default.outlets),
+        outlets: outlets(checks, table, run.is_some()).unwrap_or(default.outlets),
         run,
         on_open: choice(&table.on_open).unwrap_or_default(),
         idle: choice(&table.idle).unwrap_or_default(),
@@ -71,13 +71,14 @@ fn outlets(checks: &mut Checks<'_>, table: &TypedSerial, has_run: bool) -> Optio
     checks.outlets(&table.outlets)
 }
 
-fn run(checks: &mut Checks<'_>, table: &TypedSerial) -> Vec<String> {
-    let Some(typed) = &table.run else { return Vec::new() };
+fn run(checks: &mut Checks<'_>, table: &TypedSerial) -> Option<Program> {
+    let typed = table.run.as_ref()?;
     if typed.get_ref().first().is_none_or(|program| program.get_ref().is_empty()) {
         checks.refuse(typed.span(), "`run` names no program; write [\"program\", \"argument\", …]");
     }
     for word in typed.get_ref().iter().filter(|word| word.get_ref().contains('\0')) {
         checks.refuse(word.span(), "a program's argument cannot hold a NUL character; leave it out");
     }
-    typed.get_ref().iter().map(|word| word.get_ref().clone()).collect()
+    let words = typed.get_ref().iter().map(|word| word.get_ref().clone()).collect();
+    Some(Program { words, folder: checks.folder() })
 }

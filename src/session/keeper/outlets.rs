@@ -14,6 +14,7 @@ use crate::session::hub::{Hub, Rules};
 use crate::session::in_line::InLine;
 use crate::session::line::{Attachment, Context, Stop};
 use crate::session::out_line::OutLine;
+use crate::session::program::Presence;
 use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
 use crate::session::{device_json, doors, plan};
@@ -33,6 +34,8 @@ pub(super) struct Outlets {
     pub(super) doors: JoinSet<()>,
     /// Names to remove at the end.
     pub(super) entries: Vec<String>,
+    /// Tells the serial line's program when to run.
+    pub(super) presence: Presence,
 }
 
 /// The outlets that are a line's alone.
@@ -70,6 +73,7 @@ impl Outlets {
             tasks: JoinSet::new(),
             doors: JoinSet::new(),
             entries: Vec::new(),
+            presence: Presence::default(),
         };
         match outlets.make_known() {
             Ok(()) => Ok(outlets),
@@ -191,6 +195,10 @@ impl Outlets {
         self.make_line(SERIAL_IN, &plan::serial_pipe(config, 0x81))?;
         self.make_line(SERIAL_OUT, &plan::serial_pipe(config, 0x01))?;
         self.doors.spawn(port.clone().reset_when_opened(due));
+        if let Some(program) = config.run.clone() {
+            let dir = self.surroundings.dir.path();
+            self.tasks.spawn(self.presence.attendant(program, dir, &self.shared, &self.stop).run());
+        }
         self.make_serial_outlets(&port, config)
     }
 

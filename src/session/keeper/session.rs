@@ -154,6 +154,9 @@ impl Keeper {
     /// Takes the device from everybody who uses it.
     async fn detach(&mut self, ended: &Ended) {
         self.outlets.detach();
+        if ended.how == Phase::Gone {
+            self.outlets.presence.went();
+        }
         self.shared.detached(ended.reason.clone());
         self.shared.clear_problems();
         if let Some(serial) = self.shared.serial() {
@@ -165,9 +168,13 @@ impl Keeper {
 
     /// Gives its pipe to each line.
     fn attach(&self, bridged: Vec<Bridged>, attach: &Attach) {
+        let has_line = bridged.iter().any(|b| b.outlet == SERIAL_IN);
         for Bridged { outlet, endpoint, .. } in bridged {
             let (device, phase, _in_use) = (attach.device.clone(), attach.phases.clone(), attach.in_use.clone());
             self.outlets.attach(&outlet, Attachment { device, endpoint, phase, gate: None, _in_use });
+        }
+        if has_line {
+            self.outlets.presence.came();
         }
     }
 

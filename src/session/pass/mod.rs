@@ -8,6 +8,9 @@
 //! ```
 
 #[cfg(unix)]
+#[path = "own_unix.rs"]
+mod own;
+#[cfg(unix)]
 #[path = "pair_unix.rs"]
 mod pair;
 
@@ -18,7 +21,9 @@ use super::shared::Shared;
 use crate::config::PACKET_SOCKET_MAX;
 use crate::outlet::{Connection, Peer};
 
+pub use own::keep_descriptors;
 pub use pair::End;
+pub(super) use pair::pipe;
 
 /// What a program is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +61,7 @@ impl Shared {
             return Err("a pipe goes one way, and serial both: ask for serial.rx and serial.tx, or for a socket".into());
         }
         let hub = self.hub(line).ok_or_else(|| self.no_outlet(line))?;
-        pair::pipe(hub.is_in(), hub.rules().packets)
+        pipe(hub.is_in(), hub.rules().packets)
     }
 
     /// A transfer that is no message of a socket could only be lost.

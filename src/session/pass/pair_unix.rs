@@ -11,10 +11,10 @@ use nix::unistd::pipe2;
 pub type End = OwnedFd;
 
 /// The daemon's end and the program's.
-pub(super) type Pair = (OwnedFd, OwnedFd);
+pub(in crate::session) type Pair = (OwnedFd, OwnedFd);
 
 /// A pipe that the program reads, or writes. In packet mode each write is one read, as long as it has at most 4096 bytes.
-pub(super) fn pipe(program_reads: bool, packets: bool) -> Result<Pair, String> {
+pub(in crate::session) fn pipe(program_reads: bool, packets: bool) -> Result<Pair, String> {
     let mode = if packets { OFlag::O_DIRECT } else { OFlag::empty() };
     let (read, write) = pipe2(OFlag::O_CLOEXEC | mode).map_err(cannot)?;
     Ok(if program_reads { (write, read) } else { (read, write) })
