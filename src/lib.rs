@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod name;
 pub mod outlet;
+pub mod reactor;
 pub mod request;
 pub mod selector;
 pub mod serial;

@@ -13,13 +13,14 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("session", &["bridge", "capture", "serial", "outlet", "usb", "request", "config", "selector", "name"]),
     ("bridge", &["outlet", "usb"]),
     ("capture", &["usb"]),
-    ("serial", &["usb", "config"]),
-    ("outlet", &[]),
+    ("serial", &["usb", "config", "reactor"]),
+    ("outlet", &["reactor"]),
     ("usb", &["selector"]),
     ("request", &["config"]),
     ("config", &["selector", "name"]),
     ("selector", &[]),
     ("name", &[]),
+    ("reactor", &[]),
 ];
 
 #[test]

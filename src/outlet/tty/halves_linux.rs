@@ -4,7 +4,7 @@
 //! set something is not read until that was dealt with. It refuses to judge what programs set.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -18,9 +18,10 @@ use super::all_linux::Settling;
 use super::pty_linux::{News, Pty, Received};
 use super::{Change, Tty};
 use crate::outlet::{Sink, Source};
+use crate::reactor::Room;
 
 /// What programs read from the terminal.
-pub struct TtySink(Arc<Shared>);
+pub struct TtySink(Arc<Shared>, Room);
 
 /// What programs write to the terminal.
 pub struct TtySource(Arc<Shared>);
@@ -67,42 +68,36 @@ enum Skip {
 impl Tty {
     /// A terminal that a program has opened. What it writes waits until [`TtyNews::next`] is asked.
     pub(super) fn new(pty: Pty, all: &Settling) -> io::Result<Self> {
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        let interest = Interest::READABLE | Interest::PRIORITY;
         // SAFETY: a `Pty` is moved in and its descriptor never replaced, so that it stays open and the same.
         let io = unsafe { AsyncFd::register_with_interest(pty, interest) }?;
         let state = Mutex::new(State { is_held: true, ..State::default() });
         all.add(io.as_raw_fd());
         let shared = Arc::new(Shared { io, all: all.clone(), state, seen: Notify::new() });
-        Ok(Self { sink: TtySink(shared.clone()), source: TtySource(shared.clone()), news: TtyNews(shared) })
+        Ok(Self {
+            sink: TtySink(shared.clone(), Room::default()),
+            source: TtySource(shared.clone()),
+            news: TtyNews(shared),
+        })
     }
 }
 
 impl Sink for TtySink {
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let shared = &self.0;
+        let Self(shared, room) = self;
         shared.look();
         let mut state = shared.state();
         if state.skip == Skip::Now {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        loop {
-            let Poll::Ready(ready) = shared.io.poll_write_ready(cx) else {
-                state.is_full = true;
-                return Poll::Pending;
-            };
-            let mut ready = ready?;
-            if ready.ready().is_write_closed() {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            match shared.io.get_ref().write(slices) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                result => {
-                    state.is_full = false;
-                    return Poll::Ready(result);
-                }
-            }
+        // Nothing but a hang-up makes it ready: for room there is [`Room`].
+        if shared.io.poll_write_ready(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        let pty = shared.io.get_ref();
+        let written = room.poll_write(cx, pty.as_fd(), || pty.write(slices));
+        state.is_full = written.is_pending();
+        written
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {

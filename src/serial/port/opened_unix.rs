@@ -5,7 +5,8 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read, Write};
-use std::sync::{Arc, mpsc};
+use std::os::fd::AsFd;
+use std::sync::{Arc, PoisonError, mpsc};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex, watch};
 
+use crate::reactor::Room;
 use crate::usb::TransferError;
 
 use super::settings::{Settings, transfer_error};
@@ -22,6 +24,7 @@ use super::{ioctl_linux, node};
 /// An open port. The last one to drop it closes it.
 pub(super) struct Opened {
     io: AsyncFd<Arc<File>>,
+    room: std::sync::Mutex<Room>,
     settings: Arc<Mutex<Settings>>,
     /// Whether a transfer found that the port has gone.
     lost: watch::Sender<bool>,
@@ -36,10 +39,16 @@ impl Opened {
     /// Those of epoll_ctl(2).
     pub(super) fn new(port: Arc<File>, settings: Settings) -> std::io::Result<Self> {
         // Nothing but a hang-up makes a port ready for PRIORITY, so that waiting for it wakes nobody in vain.
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        let interest = Interest::READABLE | Interest::PRIORITY;
         // SAFETY: the file is shared and never replaced, so its descriptor stays open and the same as long as `io` lives.
         let io = unsafe { AsyncFd::register_with_interest(port, interest) }?;
-        Ok(Self { io, settings: Arc::new(Mutex::new(settings)), lost: watch::Sender::new(false), closer: None })
+        Ok(Self {
+            io,
+            room: std::sync::Mutex::default(),
+            settings: Arc::new(Mutex::new(settings)),
+            lost: watch::Sender::new(false),
+            closer: None,
+        })
     }
 
     /// Reads what is there, at least one byte, into `buffer`, which must not be empty.
@@ -64,15 +73,9 @@ impl Opened {
 
     /// Writes as much of `bytes`, which must not be empty, as the driver takes, at least one byte.
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, TransferError>> {
-        loop {
-            let Ok(mut ready) = ready!(self.io.poll_write_ready(cx)) else { return Poll::Ready(Err(self.lose())) };
-            match ready.try_io(|io| (&**io.get_ref()).write(bytes)) {
-                Err(_would_block) => {}
-                Ok(Ok(n)) => return Poll::Ready(Ok(n)),
-                Ok(Err(e)) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Ok(Err(e)) => return Poll::Ready(Err(self.failure(&e))),
-            }
-        }
+        let port = self.io.get_ref();
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        room.poll_write(cx, port.as_fd(), || (&**port).write(bytes)).map_err(|e| self.failure(&e))
     }
 
     /// Carries out `work` on the settings, one at a time and on a helper thread, because it may wait for the device.
