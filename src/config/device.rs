@@ -80,7 +80,7 @@ pub enum Unplug {
     Eof,
 }
 
-/// Owner and permissions of outlets; `None` keeps the default or what the device says.
+/// Owner and permissions of outlets, of which a system knows its own; `None` keeps the default or what the device says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
     /// User name or number.
@@ -89,6 +89,8 @@ pub struct Access {
     pub group: Option<String>,
     /// Permission bits, at most 0o777.
     pub mode: Option<u32>,
+    /// Security descriptor of Windows as text (SDDL).
+    pub sddl: Option<String>,
 }
 
 impl DeviceConfig {
@@ -153,6 +155,7 @@ impl Access {
             owner: self.owner.clone().or_else(|| general.owner.clone()),
             group: self.group.clone().or_else(|| general.group.clone()),
             mode: self.mode.or(general.mode),
+            sddl: self.sddl.clone().or_else(|| general.sddl.clone()),
         }
     }
 }
@@ -172,9 +175,10 @@ mod tests {
 
     #[test]
     fn an_outlets_access_goes_before_its_devices() {
-        let device = Access { owner: Some("a".into()), group: Some("b".into()), mode: None };
-        let outlet = Access { owner: None, group: Some("c".into()), mode: Some(0o600) };
-        let both = Access { owner: Some("a".into()), group: Some("c".into()), mode: Some(0o600) };
+        let text = |text: &str| Some(text.to_owned());
+        let device = Access { owner: text("a"), group: text("b"), mode: None, sddl: text("D:(A;;GA;;;SY)") };
+        let outlet = Access { owner: None, group: text("c"), mode: Some(0o600), sddl: None };
+        let both = Access { owner: text("a"), mode: Some(0o600), group: text("c"), sddl: text("D:(A;;GA;;;SY)") };
         assert_eq!(outlet.or(&device), both);
     }
 }

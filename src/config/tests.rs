@@ -142,6 +142,7 @@ fn every_key_is_understood() {
         owner: owner.map(Into::into),
         group: group.map(Into::into),
         mode,
+        sddl: None,
     };
     let input = PipeConfig {
         interface: Some(1),

@@ -34,6 +34,7 @@ pub(super) struct TypedDevice {
     pub(super) owner: Typed<String>,
     pub(super) group: Typed<String>,
     pub(super) mode: Typed<Value>,
+    pub(super) sddl: Typed<String>,
     pub(super) serial: Typed<TypedSerial>,
     #[serde(default)]
     pub(super) pipe: Vec<Spanned<TypedPipe>>,
@@ -73,6 +74,7 @@ pub(super) struct TypedPipe {
     pub(super) owner: Typed<String>,
     pub(super) group: Typed<String>,
     pub(super) mode: Typed<Value>,
+    pub(super) sddl: Typed<String>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -95,6 +97,7 @@ pub(super) struct TypedSerial {
     pub(super) interface: Typed<Value>,
     pub(super) owner: Typed<String>,
     pub(super) group: Typed<String>,
+    pub(super) sddl: Typed<String>,
 }
 
 /// Reads the text, or says at which place it has no such shape.

@@ -13,6 +13,8 @@ pub struct Access {
     pub group: Option<String>,
     /// Permission bits; unset takes the default of the outlet's kind.
     pub mode: Option<u32>,
+    /// Security descriptor of Windows as text (SDDL); unset is for this user, administrators and the system.
+    pub sddl: Option<String>,
 }
 
 /// Why something could not be made, with its path and what to do.

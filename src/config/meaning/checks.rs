@@ -85,11 +85,18 @@ impl<'a> Checks<'a> {
         Some(kinds)
     }
 
-    pub(super) fn access(&mut self, owner: &Typed<String>, group: &Typed<String>, mode: &Typed<Value>) -> Access {
+    pub(super) fn access(
+        &mut self,
+        owner: &Typed<String>,
+        group: &Typed<String>,
+        mode: &Typed<Value>,
+        sddl: &Typed<String>,
+    ) -> Access {
         Access {
             owner: self.text("owner", owner),
             group: self.text("group", group),
             mode: self.read("mode", mode, Value::permissions),
+            sddl: self.text("sddl", sddl),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> D
         remote: remote(checks, table),
         unplug: choice(&table.unplug).unwrap_or(Unplug::Hold),
         timeout: checks.read("timeout", &table.timeout, |v| v.duration(MIN_TIMEOUT..=DAY)).unwrap_or(defaults.timeout),
-        access: checks.access(&table.owner, &table.group, &table.mode),
+        access: checks.access(&table.owner, &table.group, &table.mode, &table.sddl),
         pipes: pipe::pipes(checks, &table.pipe),
         serial: table.serial.as_ref().map(|typed| serial::serial(checks, typed, table.remote.is_some())),
         outlets: defaults.outlets,

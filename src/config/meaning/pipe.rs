@@ -48,7 +48,7 @@ fn pipe(checks: &mut Checks<'_>, table: &TypedPipe) -> Option<PipeConfig> {
         underrun: choice(&table.underrun).unwrap_or_default(),
         packet: packet(checks, table, framing),
         buffer: ring(checks, "buffer", &table.buffer, MIN_BUFFER).unwrap_or(default.buffer),
-        access: checks.access(&table.owner, &table.group, &table.mode),
+        access: checks.access(&table.owner, &table.group, &table.mode, &table.sddl),
     })
 }
 

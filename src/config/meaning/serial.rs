@@ -31,7 +31,7 @@ pub(super) fn serial(checks: &mut Checks<'_>, typed: &Spanned<TypedSerial>, is_r
         idle: choice(&table.idle).unwrap_or_default(),
         flush: checks.read("flush", &table.flush, |v| v.duration(any_time)).unwrap_or(default.flush),
         interface: checks.read("interface", &table.interface, |v| v.integer(0..=255)),
-        access: Access { mode: None, ..checks.access(&table.owner, &table.group, &None) },
+        access: Access { mode: None, ..checks.access(&table.owner, &table.group, &None, &table.sddl) },
     }
 }
 

@@ -256,7 +256,8 @@ impl Outlets {
 }
 
 pub(super) fn access(config: &config::Access) -> Access {
-    Access { owner: config.owner.clone(), group: config.group.clone(), mode: config.mode }
+    let config::Access { owner, group, mode, sddl } = config.clone();
+    Access { owner, group, mode, sddl }
 }
 
 /// The names of a serial function's lines.
