@@ -4,7 +4,11 @@
 
 #[path = "common/board.rs"]
 mod board;
+#[path = "common/cable.rs"]
+mod cable;
 mod common;
+#[path = "common/tmux.rs"]
+mod tmux;
 #[path = "common/vitals.rs"]
 mod vitals;
 
@@ -12,12 +16,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
 use board::Board;
+use cable::Cable;
 use common::bytes::{assert_same, pattern, random};
 use common::{Bus, Daemon, PATIENCE, kill, read_line, usbpipe, wait_child, wait_for, within};
 use firmware_mock::DeviceKind::{Echo, Knob, Leonardo, Uno, Zero};
 use nix::sys::signal::Signal;
+use tmux::Terminal;
 use vitals::Events;
 
 /// `usbpipe --dir DIR exec WORDS…`.
@@ -238,6 +245,51 @@ fn signals_reach_the_command() {
 }
 
 #[test]
+fn what_it_was_started_to_ignore_the_command_ignores_too() {
+    let board = Board::uno();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_usbpipe"), "--dir"]).arg(&board.daemon.dir);
+    shell.args(["exec", "uno", "--serial", "--", "sh", "-c", "echo ready >&2; read -r answer; exit 3"]);
+    let mut running = Running::start(shell);
+    kill(running.child.id(), Signal::SIGHUP);
+    board.say("PING 1");
+    assert_eq!(running.code(), Some(3));
+}
+
+#[test]
+fn on_a_terminal_it_stops_goes_on_and_is_interrupted_like_the_command_alone() {
+    let board = Board::uno();
+    let Some(terminal) = Terminal::of_size(120, 40) else { return };
+    let dir = board.daemon.dir.display().to_string();
+    let script = "'trap \"echo interrupted; exit 9\" INT; echo begun; while :; do sleep 0.1; done'";
+    terminal.run(&["--dir", &dir, "exec", "uno", "--in", "serial", "--", "sh", "-c", script]);
+    terminal.wait("begin", |screen| screen.iter().any(|line| line == "begun"));
+    terminal.press(&["C-z"]);
+    terminal.wait_text("Stopped");
+    terminal.press(&["-l", "fg; echo status=$?"]);
+    terminal.press(&["Enter"]);
+    terminal
+        .wait("foreground", |screen| screen.iter().rfind(|line| !line.is_empty()).is_some_and(|l| !l.starts_with('$')));
+    terminal.press(&["C-c"]);
+    let screen = terminal.wait("the end", |screen| screen.iter().any(|line| line == "status=9"));
+    assert_eq!(screen.iter().filter(|line| line.ends_with("interrupted")).count(), 1, "{screen:#?}");
+}
+
+#[test]
+fn a_command_that_opens_the_line_first_resets_the_board_as_configured() {
+    let bus = Bus::with(&[Uno]);
+    let daemon = Daemon::run(&bus.device("uno", "[device.serial]\nreset = \"on-open\"\n"));
+    for resets in 1..=2 {
+        let script = format!("read -r first; {ASK}ask STATUS STATUS; echo \"$first $answer\" >&2");
+        let said = said(exec(&daemon.dir, &["uno", "--serial", "--", "sh", "-c", &script]));
+        assert!(said.starts_with("READY STATUS") && said.ends_with(&format!(" resets={resets}\n")), "{said}");
+        for line in ["serial.rx", "serial.tx"] {
+            daemon.wait_pipe("uno", line, |pipe| pipe["open"] == false);
+        }
+    }
+}
+
+#[test]
 fn status_names_the_command_and_it_leaves_with_it() {
     let board = Board::uno();
     let before = board.daemon.pipe("uno", "serial.tx")["clients"].as_array().unwrap().len();
@@ -332,6 +384,9 @@ fn what_cannot_be_is_refused_in_words() {
     assert!(refusal(1, &["zero", "--in", "85", "--", "cat"]).contains("it has ep_81, ep_01, ep_82, ep_02"));
     assert!(refusal(1, &["zero", "--serial", "--", "cat"]).contains("has no outlet \"serial.rx\""));
     assert!(refusal(1, &["nobody", "--serial", "--", "cat"]).contains("it has zero"));
+    let absent = Daemon::run_unattached("[[device]]\nname = \"absent\"\nmatch = { vid = 1 }\n");
+    let unknown = output(exec(&absent.dir, &["absent", "--in", "81", "--", "cat"]));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("plug it in"));
     let nowhere = output(exec(Path::new("/nowhere"), &["uno", "--serial", "--", "cat"]));
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("no daemon runs in /nowhere"));
 }
@@ -364,11 +419,33 @@ fn without_a_daemon_a_selector_will_do() {
 }
 
 #[test]
+fn without_a_daemon_a_serial_port_of_this_machine_is_taken_too() {
+    let (cable, temp) = (Cable::new(), tempfile::tempdir().unwrap());
+    let mut end = cable.far_end();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 100];
+        loop {
+            match end.read(&mut bytes) {
+                Ok(n) => end.write_all(&bytes[..n]).unwrap(),
+                // Nobody has the port open just now; there is no event for when somebody has.
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    });
+    let port = cable.port.display().to_string();
+    let script = "echo over the cable; read -r line; echo \"$line\" >&2";
+    let mut command = exec(&temp.path().join("run"), &[&port, "--serial", "--", "sh", "-c", script]);
+    command.env("TMPDIR", temp.path());
+    assert_eq!(said(command), "over the cable\n");
+}
+
+#[test]
 fn without_a_daemon_what_was_written_reaches_a_slow_device_before_the_end() {
     let bus = Bus::with(&[Uno]);
     let temp = tempfile::tempdir().unwrap();
-    let write = ["--serial", "--", "sh", "-c", "for n in 1 2 3 4 5 6; do echo PING $n; done; echo LED ON"];
-    bus.command("delay uno ep_01 400");
+    // More than is in flight at once, in a line that makes no sense to the board, and behind it one that does.
+    let write = ["--out", "serial", "--", "sh", "-c", "head -c 120000 /dev/zero | tr '\\0' x; echo; echo LED ON"];
+    bus.command("delay uno ep_01 1100");
     assert_eq!(output(alone(&bus, "uno", temp.path(), &write)).status.code(), Some(0));
     bus.command("delay uno ep_01 0");
     let script = format!("{ASK}ask STATUS STATUS; echo \"$answer\" >&2");

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,7 +91,7 @@ fn code(status: ExitStatus) -> u8 {
 /// Signals to this process that the command shall get. Those that a person types reach it anyway.
 fn listen() -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, signals) = mpsc::channel(1);
-    for passed in PASSED_ON {
+    for passed in PASSED_ON.into_iter().filter(|&passed| !is_ignored(passed)) {
         let kind = SignalKind::from_raw(passed as i32);
         let mut arrivals = signal(kind)?;
         let sender = sender.clone();
@@ -104,6 +105,15 @@ fn listen() -> io::Result<mpsc::Receiver<Signal>> {
         });
     }
     Ok(signals)
+}
+
+/// Whether this process was started to ignore it, as nohup(1) does; the command inherits that.
+fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: the fields are numbers and addresses, for which all zeros are values.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: without a new action sigaction(2) only writes the present one, to memory that outlives the call.
+    let result = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut action) };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// Whether a terminal sends its signals to this process and its children.

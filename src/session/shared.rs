@@ -141,7 +141,11 @@ impl Shared {
     pub(super) fn no_outlet(&self, wanted: &str) -> String {
         let state = lock(&self.state);
         let there: Vec<&str> = state.pipes.iter().map(|pipe| pipe.outlet.as_str()).collect();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        let there = match state.descriptors {
+            _ if !there.is_empty() => there.join(", "),
+            Some(_) => "none".to_owned(),
+            None => "none that are known before it was there; plug it in".to_owned(),
+        };
         format!("{} has no outlet {wanted:?}; it has {there}", self.name)
     }
 
