@@ -14,7 +14,7 @@ mod vitals;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use common::bytes::{assert_same, pattern, random};
 use common::{Bus, Daemon, PATIENCE, kill, read_line, usbpipe, wait_child, wait_for, within};
 use firmware_mock::DeviceKind::{Echo, Knob, Leonardo, Uno, Zero};
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 use tmux::Terminal;
 use vitals::Events;
 
@@ -68,6 +69,32 @@ impl Running {
 
     fn code(&mut self) -> Option<i32> {
         wait_child(&mut self.child).code()
+    }
+}
+
+/// What holds a script up until the test goes on.
+struct Gate {
+    dir: TempDir,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let gate = Self { dir: tempfile::tempdir().unwrap() };
+        nix::unistd::mkfifo(&gate.path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        gate
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("gate")
+    }
+
+    /// The script's command.
+    fn wait(&self) -> String {
+        format!("read -r go <{}", self.path().display())
+    }
+
+    fn open(&self) {
+        fs::write(self.path(), "go\n").unwrap();
     }
 }
 
@@ -313,15 +340,13 @@ fn a_command_waits_while_the_device_is_away_and_goes_on() {
     let bus = Bus::with(&[Echo]);
     let daemon = Daemon::run(&bus.device("echo", "[device.serial]\n"));
     let mut events = Events::of(&daemon);
-    let script = "echo one; read -r a; echo \"$a\" >&2; read -r go </dev/fd/9; echo two; read -r a; echo \"$a\" >&2";
-    let dir = tempfile::tempdir().unwrap();
-    let go = dir.path().join("go");
-    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let script = script.replace("/dev/fd/9", go.to_str().unwrap());
+    let gate = Gate::new();
+    let ask = |text: &str| format!("echo {text}; read -r a; echo \"$a\" >&2");
+    let script = format!("{}; {}; {}", ask("one"), gate.wait(), ask("two"));
     let mut running = Running::start(exec(&daemon.dir, &["echo", "--serial", "--", "sh", "-c", &script]));
     bus.command("unplug echo 200");
     events.wait("detach", "echo");
-    fs::write(&go, "go\n").unwrap();
+    gate.open();
     events.wait("attach", "echo");
     assert_eq!(running.line(), "two\n");
     assert_eq!(running.code(), Some(0));
@@ -354,13 +379,15 @@ fn a_monitor_in_a_command_stays_through_touch_bootloader_and_return() {
 fn a_command_outlives_its_daemon_and_is_told() {
     let bus = Bus::with(&[Echo]);
     let mut daemon = Daemon::run(&bus.device("echo", "[device.serial]\n"));
-    let script = "echo one; read -r a; echo \"$a\" >&2; cat >&2; echo end of file >&2; exit 8";
-    let mut running = Running::start(exec(&daemon.dir, &["echo", "--serial", "--", "sh", "-c", script]));
+    let gate = Gate::new();
+    let script = format!("echo one; read -r a; echo ready >&2; cat >&2; echo end of file >&2; {}; exit 8", gate.wait());
+    let mut running = Running::start(exec(&daemon.dir, &["echo", "--serial", "--", "sh", "-c", &script]));
     daemon.signal(Signal::SIGKILL);
     daemon.wait_end();
-    let mut rest = String::new();
-    running.said.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("the daemon has ended") && rest.contains("end of file\n"), "{rest}");
+    let mut said = [running.line(), running.line()];
+    said.sort();
+    assert_eq!(said, ["end of file\n", "usbpipe: the daemon has ended, and with it the pipes of the command\n"]);
+    gate.open();
     assert_eq!(running.code(), Some(8));
 }
 
