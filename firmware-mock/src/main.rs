@@ -33,7 +33,7 @@ struct Serve {
     #[arg(long, default_value = "127.0.0.1:3240", value_name = "ADDRESS:PORT")]
     listen: String,
 
-    /// Unix socket that takes fault commands, one a line
+    /// Unix socket, or named pipe on Windows, that takes fault commands, one a line
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
+use super::own_place::private_dir;
 use super::signals::Signals;
 use super::{Failure, appearing};
 use crate::daemon::Daemon;
@@ -29,7 +30,7 @@ impl Alone {
             config.serial.get_or_insert_default();
         }
         drop(locate(&config, &Own::default()).await.map_err(Failure::run_time)?);
-        let dir = std::env::temp_dir().join(format!("usbpipe-alone-{}", std::process::id()));
+        let dir = private_dir(&format!("usbpipe-alone-{}", std::process::id()));
         let device = config.name.clone();
         let mut signals = Signals::new()?;
         let daemon = Daemon::start(&dir, vec![config], None).await.map_err(Failure::run_time)?;

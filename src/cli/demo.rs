@@ -12,11 +12,11 @@ use firmware_mock::{DeviceKind, Mock};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::own_place::demo_dir;
+use super::own_place::{demo_dir, demo_outlets, demo_tour};
 use super::signals::Signals;
 use super::status::print_line;
 use super::{Failure, Outcome, run_dir};
-use crate::config::{DeviceConfig, OutletKind};
+use crate::config::DeviceConfig;
 use crate::daemon::Daemon;
 use crate::selector::Remote;
 
@@ -60,8 +60,7 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
 
 fn device(name: &str, busid: String, port: u16) -> DeviceConfig {
     let remote = Remote { host: "127.0.0.1".to_owned(), port, busid: Some(busid) };
-    let outlets = vec![OutletKind::Fifo, OutletKind::Tty, OutletKind::Socket];
-    DeviceConfig { remote: Some(remote), outlets, ..DeviceConfig::new(name) }
+    DeviceConfig { remote: Some(remote), outlets: demo_outlets(), ..DeviceConfig::new(name) }
 }
 
 fn bind() -> Result<std::net::TcpListener, Failure> {
@@ -113,20 +112,11 @@ impl Devices {
 
 /// Each command works exactly as printed.
 fn introduction(dir: &Path) -> String {
-    let d = dir.display();
     let program = std::env::current_exe().map_or_else(|_| "usbpipe".to_owned(), |p| p.display().to_string());
     format!(
-        "Simulated USB devices are bridged in {d}. Try, in another shell:
-
-  exec 3<{d}/uno/serial.rx; echo 'PING 1' >{d}/uno/serial.tx; head -n1 <&3     # a simulated Arduino answers
-  stty -F {d}/uno/serial.tty 57600                                              # a port, for pyserial and picocom too
-  head -c 1000000 {d}/zero/ep_81 | wc -c                                       # a bulk endpoint, at full speed
-  head -c 80 {d}/knob/ep_81 | od -An -v -tx1 -w8                                # reports of an interrupt endpoint
-  head -c 192000 {d}/tone/ep_83 >tone.s16                                      # one second of isochronous sound
-  {program} --dir {d} control regs 'out 0x40 1 0 0 cafe'                       # the control pipe
-  {program} --dir {d} status                                                   # what has moved so far
-
-Ctrl-C ends it and leaves nothing behind."
+        "Simulated USB devices are bridged in {}. Try, in another shell:\n\n{}\n\nCtrl-C ends it and leaves nothing behind.",
+        dir.display(),
+        demo_tour(dir, &program)
     )
 }
 

@@ -12,6 +12,9 @@ mod check;
 #[cfg(unix)]
 #[path = "child_unix.rs"]
 mod child;
+#[cfg(windows)]
+#[path = "child_windows.rs"]
+mod child;
 mod demo;
 mod exec;
 mod list;
@@ -21,9 +24,15 @@ mod man;
 #[cfg(unix)]
 #[path = "manager_unix.rs"]
 mod manager;
+#[cfg(windows)]
+#[path = "manager_windows.rs"]
+mod manager;
 mod own_devices;
 #[cfg(unix)]
 #[path = "own_place_unix.rs"]
+mod own_place;
+#[cfg(windows)]
+#[path = "own_place_windows.rs"]
 mod own_place;
 mod own_ports;
 mod plot;
@@ -33,6 +42,9 @@ mod screen;
 mod serial_bytes;
 #[cfg(unix)]
 #[path = "signals_unix.rs"]
+mod signals;
+#[cfg(windows)]
+#[path = "signals_windows.rs"]
 mod signals;
 mod status;
 mod top;

@@ -2,11 +2,37 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::config::OutletKind;
 
 /// Where a demo stands if there is no place for run dirs.
 pub(super) fn demo_dir() -> PathBuf {
-    std::env::temp_dir().join(format!("usbpipe-demo-{}", nix::unistd::getuid()))
+    private_dir(&format!("usbpipe-demo-{}", nix::unistd::getuid()))
+}
+
+/// What programs find in a demo.
+pub(super) fn demo_outlets() -> Vec<OutletKind> {
+    vec![OutletKind::Fifo, OutletKind::Tty, OutletKind::Socket]
+}
+
+/// Commands to try, a line each.
+pub(super) fn demo_tour(dir: &Path, program: &str) -> String {
+    let d = dir.display();
+    format!(
+        "  exec 3<{d}/uno/serial.rx; echo 'PING 1' >{d}/uno/serial.tx; head -n1 <&3     # a simulated Arduino answers
+  stty -F {d}/uno/serial.tty 57600                                              # a port, for pyserial and picocom too
+  head -c 1000000 {d}/zero/ep_81 | wc -c                                       # a bulk endpoint, at full speed
+  head -c 80 {d}/knob/ep_81 | od -An -v -tx1 -w8                                # reports of an interrupt endpoint
+  head -c 192000 {d}/tone/ep_83 >tone.s16                                      # one second of isochronous sound
+  {program} --dir {d} control regs 'out 0x40 1 0 0 cafe'                       # the control pipe
+  {program} --dir {d} status                                                   # what has moved so far"
+    )
+}
+
+/// Where a daemon stands that nobody shall look for.
+pub(super) fn private_dir(name: &str) -> PathBuf {
+    std::env::temp_dir().join(name)
 }
 
 /// How a file is made that this user alone can read.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{OutletKind, PipeConfig, SerialConfig};
+use super::{OutletKind, PipeConfig, SerialConfig, kinds};
 use crate::name::sanitize;
 use crate::selector::{self, Remote};
 
@@ -106,7 +106,7 @@ impl DeviceConfig {
             access: Access::default(),
             pipes: Vec::new(),
             serial: None,
-            outlets: vec![OutletKind::Fifo, OutletKind::Tty],
+            outlets: kinds::of_device(),
             detach: false,
         }
     }

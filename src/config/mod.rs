@@ -18,6 +18,12 @@ mod gaps;
 #[cfg(windows)]
 #[path = "gaps_windows.rs"]
 mod gaps;
+#[cfg(unix)]
+#[path = "kinds_unix.rs"]
+mod kinds;
+#[cfg(windows)]
+#[path = "kinds_windows.rs"]
+mod kinds;
 mod meaning;
 mod pipe;
 mod serial;

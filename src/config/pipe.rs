@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Access;
+use super::{Access, kinds};
 
 /// One `[[device.pipe]]`. Fields that a direction or a transfer type has no use for hold their defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +60,8 @@ pub enum OutletKind {
     Socket,
     /// A pty; serial functions only.
     Tty,
+    /// A named pipe of Windows.
+    Pipe,
 }
 
 /// How transfers look to programs.
@@ -159,7 +161,7 @@ impl PipeConfig {
             endpoint,
             interface: None,
             alt: None,
-            outlets: vec![OutletKind::Fifo],
+            outlets: kinds::of_endpoint(),
             framing: Framing::default(),
             transfer: 65536,
             queue: None,

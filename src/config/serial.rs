@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Access, Idle, OnOpen, OutletKind, SerialMode};
+use super::{Access, Idle, OnOpen, OutletKind, SerialMode, kinds};
 
 /// `[device.serial]`. What is `None` is left as the driver or the device has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +92,7 @@ impl Default for SerialConfig {
             reset: ResetPolicy::default(),
             profile: PROFILES[0].to_owned(),
             boot_wait: Duration::ZERO,
-            outlets: vec![OutletKind::Fifo, OutletKind::Tty],
+            outlets: kinds::of_device(),
             run: None,
             on_open: OnOpen::default(),
             idle: Idle::default(),

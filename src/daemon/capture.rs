@@ -6,7 +6,7 @@ use super::link::{ReadHalf, WriteHalf};
 use super::protocol::Reply;
 use super::{Devices, admin};
 use crate::capture::Capture;
-use crate::session::TextReader;
+use crate::session::{TextLine, TextReader};
 
 /// Begins a capture of the device of this name, or says why that cannot be.
 pub(super) fn begin(devices: &Devices, device: &str, limit: u32) -> Result<Capture, String> {
@@ -24,6 +24,8 @@ pub(super) async fn send(mut capture: Capture, mut lines: TextReader<ReadHalf>, 
         let next = tokio::select! {
             next = capture.next(&mut bytes) => next,
             line = lines.next() => match line {
+                // What has two ends that cannot be closed one by one is ended by an empty line.
+                Some(TextLine::Text(line)) if line.is_empty() => None,
                 Some(_) => continue,
                 None => None,
             },

@@ -81,11 +81,11 @@ impl Client {
         program: &str,
     ) -> Result<PassedEnd, ClientError> {
         let (device, outlet, program) = (device.to_owned(), outlet.to_owned(), Some(program.to_owned()));
-        self.send(&Request::Open { device, outlet, pass: Some(pass), program }).await?;
+        let request = Request::Open { device, outlet, pass: Some(pass), program };
         let broken = |e| ClientError::Broken(self.path.clone(), e);
-        let (line, fd) = passing::receive(self.stream.get_ref()).await.map_err(broken)?;
+        let (line, end) = passing::open(&mut self.stream, &self.path, request).await.map_err(broken)?;
         self.understand(&line)?;
-        fd.ok_or_else(|| broken(io::Error::other("it sent no descriptor")))
+        end.ok_or_else(|| broken(io::Error::other("it sent no descriptor")))
     }
 
     /// The connection itself, after a request that turns it into a stream of something else.

@@ -8,14 +8,26 @@ mod client;
 #[cfg(unix)]
 #[path = "link_unix.rs"]
 mod link;
+#[cfg(windows)]
+#[path = "link_windows.rs"]
+mod link;
 #[cfg(unix)]
 #[path = "passed_unix.rs"]
+mod passed;
+#[cfg(windows)]
+#[path = "passed_windows.rs"]
 mod passed;
 #[cfg(unix)]
 #[path = "passing_unix.rs"]
 mod passing;
+#[cfg(windows)]
+#[path = "passing_windows.rs"]
+mod passing;
 #[cfg(unix)]
 #[path = "place_unix.rs"]
+mod place;
+#[cfg(windows)]
+#[path = "place_windows.rs"]
 mod place;
 mod protocol;
 mod run_dir;

@@ -2,12 +2,14 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
-use tokio::io::Interest;
+use tokio::io::{AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 
-use super::link::WriteHalf;
+use super::link::{Stream, WriteHalf};
+use super::protocol::Request;
 
 /// Writes `line`, and the descriptor beside its first byte. Gives the number of bytes written, at least one.
 pub(super) async fn send(out: &WriteHalf, line: &[u8], fd: &OwnedFd) -> io::Result<usize> {
@@ -22,8 +24,19 @@ pub(super) async fn send(out: &WriteHalf, line: &[u8], fd: &OwnedFd) -> io::Resu
     stream.async_io(Interest::WRITABLE, send).await
 }
 
-/// Reads a line, and what lies beside it.
-pub(super) async fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+/// Asks for a descriptor. Gives the line that is the answer, and what lies beside it.
+pub(super) async fn open(
+    stream: &mut BufReader<Stream>,
+    _path: &Path,
+    request: Request,
+) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut line = serde_json::to_vec(&request)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    receive(stream.get_ref()).await
+}
+
+async fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
     let (mut line, mut fd) = (Vec::new(), None);
     while line.last() != Some(&b'\n') {
         let read = stream.async_io(Interest::READABLE, || receive_some(stream, &mut line, &mut fd)).await?;

@@ -9,11 +9,20 @@ mod access;
 #[cfg(unix)]
 #[path = "dir_unix.rs"]
 mod dir;
+#[cfg(windows)]
+#[path = "dir_windows.rs"]
+mod dir;
 #[cfg(unix)]
 #[path = "end_in_unix.rs"]
 mod end_in;
+#[cfg(windows)]
+#[path = "end_in_windows.rs"]
+mod end_in;
 #[cfg(unix)]
 #[path = "end_out_unix.rs"]
+mod end_out;
+#[cfg(windows)]
+#[path = "end_out_windows.rs"]
 mod end_out;
 #[cfg(unix)]
 #[path = "fifo_in_unix.rs"]
@@ -21,31 +30,68 @@ mod fifo_in;
 #[cfg(unix)]
 #[path = "fifo_out_unix.rs"]
 mod fifo_out;
+#[cfg(windows)]
+mod fifo_windows;
 #[cfg(target_os = "linux")]
 #[path = "holders_linux.rs"]
 mod holders;
-#[cfg(target_os = "linux")]
-#[path = "peer_linux.rs"]
+#[cfg(windows)]
+#[path = "overlapped_windows.rs"]
+mod overlapped;
 mod peer;
+#[cfg(target_os = "linux")]
+mod peer_linux;
+#[cfg(windows)]
+mod peer_windows;
+#[cfg(windows)]
+#[path = "pipe_windows.rs"]
+mod pipe;
 mod revocable;
+#[cfg(windows)]
+#[path = "security_windows.rs"]
+mod security;
 #[cfg(unix)]
 #[path = "socket_unix.rs"]
 mod socket;
+#[cfg(windows)]
+#[path = "socket_windows.rs"]
+mod socket;
+#[cfg(windows)]
+#[path = "stream_windows.rs"]
+mod stream;
 pub mod tty;
 #[cfg(target_os = "linux")]
 #[path = "watch_linux.rs"]
+mod watch;
+#[cfg(windows)]
+#[path = "watch_windows.rs"]
 mod watch;
 
 pub use access::{Access, DirError};
 pub use dir::Dir;
 pub use end_in::InEnd;
 pub use end_out::OutEnd;
+#[cfg(unix)]
 pub use fifo_in::InFifo;
+#[cfg(unix)]
 pub use fifo_out::OutFifo;
+#[cfg(windows)]
+pub use fifo_windows::{InFifo, OutFifo};
+#[cfg(target_os = "linux")]
 pub use holders::openers;
 pub use peer::Peer;
+#[cfg(windows)]
+pub use pipe::{Connection, Direction, Shape};
 pub use revocable::{Revocable, Revocation};
-pub use socket::{Connection, Listener, SocketKind, is_exhausted};
+#[cfg(windows)]
+pub use security::Security;
+#[cfg(unix)]
+pub use socket::{Connection, SocketKind};
+pub use socket::{Listener, is_exhausted};
+#[cfg(windows)]
+pub use stream::Stream;
+#[cfg(windows)]
+pub use watch::openers;
 pub use watch::{Changes, Watcher};
 
 /// Where the bytes of an IN pipe go.

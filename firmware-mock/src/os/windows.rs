@@ -1,41 +1,57 @@
-//! Windows: there is no control socket; faults can be given at the start.
+//! Windows: the control socket is a named pipe, and Ctrl-C ends the mock.
 //!
-//! One job: the same names as on Unix. It refuses to bind a control socket, with an error that says so.
+//! One job: make, accept and wait. It refuses to share a name with somebody else's pipe.
 
-use std::convert::Infallible;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Where control clients would come in; none can be made.
+use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
+use tokio::sync::Mutex;
+
+/// Where control clients come in.
 #[derive(Debug)]
-pub struct ControlListener(Infallible);
+pub struct ControlListener {
+    path: PathBuf,
+    /// The instance that the next client gets.
+    next: Mutex<NamedPipeServer>,
+}
 
-/// A control client; none can come.
-pub type ControlStream = tokio::io::DuplexStream;
+/// A control client.
+pub type ControlStream = NamedPipeServer;
 
+/// Waits for the next control client.
 pub(crate) async fn accept(listener: &ControlListener) -> io::Result<ControlStream> {
-    match listener.0 {}
+    let mut next = listener.next.lock().await;
+    let connected = next.connect().await;
+    let taken = std::mem::replace(&mut *next, ServerOptions::new().create(&listener.path)?);
+    connected.map(|()| taken)
 }
 
-/// A control socket's file.
+/// A pipe vanishes with its last handle, so that there is nothing to remove.
 #[derive(Debug)]
-pub struct ControlPath(Infallible);
+pub struct ControlPath(());
 
-/// Always fails.
+/// Makes the control pipe, such as `\\.\pipe\mock`.
 ///
 /// # Errors
-/// `Unsupported`.
-pub fn bind_control(_path: &Path) -> io::Result<(ControlListener, ControlPath)> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "a control socket needs Unix sockets; use --fault instead"))
+/// Those of CreateNamedPipe; `PermissionDenied` when another process has a pipe of this name.
+pub fn bind_control(path: &Path) -> io::Result<(ControlListener, ControlPath)> {
+    let first = ServerOptions::new().first_pipe_instance(true).create(path)?;
+    Ok((ControlListener { path: path.to_owned(), next: Mutex::new(first) }, ControlPath(())))
 }
 
-/// Resolves at Ctrl-C.
+/// Resolves at Ctrl-C, Ctrl-Break or when the console is closed.
 ///
 /// # Errors
-/// When the handler cannot be installed.
+/// When the handlers cannot be installed.
 pub fn terminated() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close};
+    let (mut interrupt, mut quit, mut close) = (ctrl_c()?, ctrl_break()?, ctrl_close()?);
     Ok(async move {
-        interrupt.recv().await;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
+            _ = close.recv() => {}
+        }
     })
 }

@@ -9,6 +9,9 @@
 #[cfg(unix)]
 #[path = "inherit_unix.rs"]
 mod inherit;
+#[cfg(windows)]
+#[path = "inherit_windows.rs"]
+mod inherit;
 mod plan;
 mod wanted;
 

@@ -20,9 +20,9 @@ pub enum TtySource {}
 /// What else they would do.
 pub enum TtyNews {}
 
-/// Whether all of that was dealt with.
+/// Whether all of that was dealt with: nothing is left to be.
 #[derive(Clone)]
-pub enum Settling {}
+pub struct Settling(());
 
 impl TtyListener {
     /// Refuses.
@@ -63,13 +63,11 @@ impl TtyListener {
 impl Settling {
     /// Whether there is nothing to wait for.
     pub fn is_settled(&self) -> bool {
-        match *self {}
+        true
     }
 
     /// Waits for that.
-    pub async fn settled(&self) {
-        match *self {}
-    }
+    pub async fn settled(&self) {}
 }
 
 impl TtyNews {

@@ -6,6 +6,9 @@
 #[cfg(unix)]
 #[path = "local_unix.rs"]
 pub(super) mod local;
+#[cfg(windows)]
+#[path = "local_windows.rs"]
+pub(super) mod local;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -7,6 +7,9 @@ mod session;
 #[cfg(unix)]
 #[path = "stand_unix.rs"]
 mod stand;
+#[cfg(windows)]
+#[path = "stand_windows.rs"]
+mod stand;
 
 use std::future::pending;
 use std::path::Path;

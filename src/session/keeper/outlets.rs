@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::Surroundings;
 use super::stand::common_outlet;
 use crate::config::{self, DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug, Writers};
+use crate::outlet::tty::{Place, TtyListener};
 use crate::outlet::{Access, Dir, DirError, InFifo, OutFifo};
 use crate::session::hub::{Hub, Rules};
 use crate::session::in_line::InLine;
@@ -17,7 +18,8 @@ use crate::session::out_line::OutLine;
 use crate::session::program::Presence;
 use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
-use crate::session::{device_json, doors, plan};
+use crate::session::terminals::TTY;
+use crate::session::{device_json, doors, plan, terminals};
 use crate::usb::Prompt;
 
 /// What stands in the run dir for a device, and what serves it.
@@ -200,6 +202,18 @@ impl Outlets {
             self.tasks.spawn(self.presence.attendant(program, dir, &self.shared, &self.stop).run());
         }
         self.make_serial_outlets(&port, config)
+    }
+
+    /// Makes the terminal of a serial function, and serves whoever opens it.
+    pub(super) fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
+        let place = Place { dir: self.dir.try_clone()?, name: TTY.to_owned(), access: access.clone() };
+        let settings = *port.shown.borrow();
+        let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
+        self.entries.push(TTY.to_owned());
+        self.shared.set_tty(SERIAL_OUTLETS, &listener.path());
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
+        Ok(())
     }
 
     /// What answers lines of the control pipe's text.

@@ -8,12 +8,11 @@ use tokio_seqpacket::UnixSeqpacketListener;
 
 use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OUTLETS, Standing, access};
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
-use crate::outlet::tty::{Place, TtyListener};
 use crate::outlet::{Access, DirError, Listener, SocketKind};
 use crate::request::control;
 use crate::session::serial::SerialPort;
 use crate::session::terminals::TTY;
-use crate::session::{doors, sockets, terminals};
+use crate::session::{doors, sockets};
 
 impl Outlets {
     /// Makes the outlets that are a line's alone.
@@ -68,18 +67,6 @@ impl Outlets {
         self.entries.push(name.clone());
         self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
         Ok(self.dir.path().join(name))
-    }
-
-    /// Makes the terminal of a serial function, and serves whoever opens it.
-    fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
-        let place = Place { dir: self.dir.try_clone()?, name: TTY.to_owned(), access: access.clone() };
-        let settings = *port.shown.borrow();
-        let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
-        self.entries.push(TTY.to_owned());
-        self.shared.set_tty(SERIAL_OUTLETS, &listener.path());
-        let (shared, stop) = (self.shared.clone(), self.stop.clone());
-        self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
-        Ok(())
     }
 
     pub(super) fn make_control(&mut self) -> Result<(), DirError> {

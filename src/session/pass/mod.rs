@@ -13,6 +13,9 @@ mod own;
 #[cfg(unix)]
 #[path = "pair_unix.rs"]
 mod pair;
+#[cfg(windows)]
+#[path = "pair_windows.rs"]
+mod pair;
 
 use serde::{Deserialize, Serialize};
 

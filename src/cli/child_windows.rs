@@ -1,0 +1,82 @@
+//! A command that runs in this process's place: with its stdin, stdout and stderr, and its exit status. Ctrl-C reaches it
+//! by itself, because it has the same console; this process waits for what it makes of it.
+
+use std::io;
+use std::process::{Child, Command, ExitStatus};
+
+use tokio::task::JoinHandle;
+
+use super::signals::Signals;
+use super::{Failure, Outcome};
+
+/// A command that has been started.
+pub(super) struct Running {
+    program: String,
+    signals: Signals,
+    ended: JoinHandle<io::Result<ExitStatus>>,
+}
+
+/// Why a command runs not.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    program: String,
+    cause: io::Error,
+}
+
+impl Running {
+    /// Starts a command. What it was given is open in it alone then.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start(mut command: Command) -> Result<Self, NotStarted> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let listening = Signals::new().map_err(|failure| io::Error::other(failure.message));
+        match listening.and_then(|signals| Ok((signals, command.spawn()?))) {
+            Ok((signals, child)) => {
+                Ok(Self { program, signals, ended: tokio::task::spawn_blocking(move || wait(child)) })
+            }
+            Err(cause) => Err(NotStarted { program, cause }),
+        }
+    }
+
+    /// Waits for its end. The exit status is the command's. Cancel safe until it is ready.
+    pub(super) async fn ended(&mut self) -> Outcome {
+        loop {
+            tokio::select! {
+                ended = &mut self.ended => {
+                    let status = ended.map_err(Failure::run_time)?;
+                    let failed = |e| Failure::run_time(format!("waiting for {} failed: {e}", self.program));
+                    return status.map(code).map_err(failed);
+                }
+                // The command has it as well.
+                _ = self.signals.next() => {}
+            }
+        }
+    }
+}
+
+impl NotStarted {
+    /// Exit status 127 for a command that is not found, 126 for one that cannot be run, as elsewhere.
+    pub(super) fn as_a_shell_says(&self) -> Failure {
+        let code = if self.cause.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
+        Failure { code, message: self.to_string() }
+    }
+}
+
+impl std::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} cannot be started: {}", self.program, self.cause)
+    }
+}
+
+fn wait(mut child: Child) -> io::Result<ExitStatus> {
+    child.wait()
+}
+
+/// Of numbers that this program cannot end with, such as those of crashes, the highest that it can.
+fn code(status: ExitStatus) -> u8 {
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+const NOT_FOUND: u8 = 127;
+const CANNOT_RUN: u8 = 126;

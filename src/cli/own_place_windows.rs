@@ -1,0 +1,38 @@
+//! Names that are this user's: where a demo may stand, and what nobody else may read.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+use crate::config::OutletKind;
+
+/// Where a demo stands if there is no place for run dirs.
+pub(super) fn demo_dir() -> PathBuf {
+    private_dir("usbpipe-demo")
+}
+
+/// What programs find in a demo.
+pub(super) fn demo_outlets() -> Vec<OutletKind> {
+    vec![OutletKind::Pipe]
+}
+
+/// Commands of PowerShell to try, a line each.
+pub(super) fn demo_tour(dir: &Path, program: &str) -> String {
+    let d = dir.display();
+    format!(
+        r#"  $board = [IO.File]::Open('{d}\uno\serial', 'Open', 'ReadWrite')           # a simulated Arduino
+  $line = [Text.Encoding]::ASCII.GetBytes("PING 1`n"); $board.Write($line, 0, $line.Length); $board.Flush()
+  (New-Object IO.StreamReader $board).ReadLine(); $board.Close()              # answers
+  & '{program}' --dir {d} control regs 'out 0x40 1 0 0 cafe'                  # the control pipe
+  & '{program}' --dir {d} status                                              # what has moved so far"#
+    )
+}
+
+/// Where a daemon stands that nobody shall look for.
+pub(super) fn private_dir(name: &str) -> PathBuf {
+    Path::new(r"\\.\pipe\").join(name)
+}
+
+/// How a file is made that this user alone can read: a user's folders are that user's.
+pub(super) fn private() -> OpenOptions {
+    OpenOptions::new()
+}

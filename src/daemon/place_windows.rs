@@ -1,0 +1,48 @@
+//! Where a daemon and its commands meet on Windows. It serves nobody.
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::link::Listener;
+use super::passed::Passed;
+use crate::outlet::{Dir, DirError, Direction, Security, Shape};
+
+/// Where the run dir is if nobody says: `%USBPIPE_DIR%`, else `\\.\pipe\usbpipe`.
+///
+/// # Errors
+/// None; elsewhere there may be no place for it.
+pub fn default_run_dir() -> Result<PathBuf, String> {
+    let set = env::var_os("USBPIPE_DIR").filter(|dir| !dir.is_empty());
+    Ok(set.map_or_else(|| PathBuf::from(PREFIX), PathBuf::from))
+}
+
+/// A pipe that was passed.
+///
+/// # Errors
+/// None, as there is none.
+pub(super) fn take(passed: Passed) -> io::Result<Listener> {
+    match passed {}
+}
+
+/// Makes the pipe.
+///
+/// # Errors
+/// [`DirError`] when another program has it.
+pub(super) fn bind(dir: &Dir) -> Result<Listener, DirError> {
+    let cannot = |e| DirError::from_io(&dir.path().join(ADMIN), "cannot say who may open it", e);
+    let security = Security::of_this_user().map_err(cannot)?;
+    Listener::bind(dir, ADMIN, Shape { direction: Direction::Both, messages: false }, security)
+}
+
+/// Whether the file that is held is still the one of this name: nobody can remove one that is locked.
+pub(super) fn is_still_there(_lock: &File, path: &Path) -> bool {
+    path.is_file()
+}
+
+/// The pipe's name in the run dir.
+pub(super) const ADMIN: &str = "admin";
+/// The service has the same place as everybody.
+pub(super) const SERVICE: Option<&str> = None;
+const PREFIX: &str = r"\\.\pipe\usbpipe";

@@ -1,0 +1,149 @@
+//! Where outlets stand on Windows: a prefix of pipe names, and beside it a folder of this user's for plain files. Pipes
+//! vanish with their last handle, so that nothing of them is ever left behind.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use super::{Access, DirError};
+
+/// A prefix of pipe names and its folder.
+#[derive(Debug, Clone)]
+pub struct Dir {
+    pipes: PathBuf,
+    folder: PathBuf,
+}
+
+impl Dir {
+    /// The prefix `path`, such as `\\.\pipe\usbpipe`, with its folder, which is made where it is missing. The second value
+    /// says whether it was made.
+    ///
+    /// # Errors
+    /// [`DirError`] when it is no such prefix, or the folder cannot be made.
+    pub fn open_or_create(path: &Path) -> Result<(Self, bool), DirError> {
+        let name = pipe_name(path).ok_or_else(|| {
+            DirError::new(path, r"is no prefix of pipe names; on Windows --dir is one such as \\.\pipe\usbpipe")
+        })?;
+        let folder = local_data().join("usbpipe").join(folder_name(&name));
+        let is_new = !folder.is_dir();
+        fs::create_dir_all(&folder).map_err(|e| DirError::from_io(&folder, "cannot make the folder", e))?;
+        Ok((Self { pipes: Path::new(PIPES).join(name), folder }, is_new))
+    }
+
+    /// The directory `name` in this one. Owner, group and mode are Unix's and are refused before this.
+    ///
+    /// # Errors
+    /// [`DirError`] when its folder cannot be made.
+    pub fn subdir(&self, name: &str, _access: &Access) -> Result<Self, DirError> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).map_err(|e| DirError::from_io(&folder, "cannot make the folder", e))?;
+        Ok(Self { pipes: self.pipes.join(name), folder })
+    }
+
+    /// A second hold on the same directory.
+    ///
+    /// # Errors
+    /// None; elsewhere there may be no more descriptors.
+    pub fn try_clone(&self) -> Result<Self, DirError> {
+        Ok(self.clone())
+    }
+
+    /// Replaces the file `name` as a whole: readers see the old or the new content, never a part.
+    ///
+    /// # Errors
+    /// [`DirError`] when it cannot be written.
+    pub fn write_file(&self, name: &str, content: &[u8]) -> Result<(), DirError> {
+        let (path, temporary) = (self.file_path(name), self.file_path(&format!(".{name}.new")));
+        let written = fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, &path));
+        written.map_err(|e| DirError::from_io(&path, "cannot write", e))
+    }
+
+    /// Removes the file `name`; one that is not there is as good.
+    pub fn remove(&self, name: &str) {
+        let _ = fs::remove_file(self.file_path(name));
+    }
+
+    /// Removes what daemons make in a device's folder.
+    pub fn clear(&self) {
+        self.remove(DEVICE);
+        self.remove(&format!(".{DEVICE}.new"));
+    }
+
+    /// Names of folders in this one that look like a device's.
+    pub fn device_dirs(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let devices = entries.filter(|entry| entry.path().join(DEVICE).is_file());
+        devices.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// Opens the file `name` for reading and writing, making it where it is missing.
+    ///
+    /// # Errors
+    /// [`DirError`] when it cannot be opened.
+    pub fn open_file(&self, name: &str) -> Result<File, DirError> {
+        let path = self.file_path(name);
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        opened.map_err(|e| DirError::from_io(&path, "cannot open", e))
+    }
+
+    /// Removes the folder `name` if it is empty.
+    pub fn remove_subdir(&self, name: &str) {
+        let _ = fs::remove_dir(self.folder.join(name));
+    }
+
+    /// Where the file `name` stands.
+    pub fn file_path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Removes the folder itself if it is empty.
+    pub fn remove_itself(&self) {
+        let _ = fs::remove_dir(&self.folder);
+    }
+
+    /// What the names of its pipes begin with.
+    pub fn path(&self) -> &Path {
+        &self.pipes
+    }
+}
+
+/// What follows `\\.\pipe\`, which may be written with other slashes.
+fn pipe_name(path: &Path) -> Option<String> {
+    let text = path.to_str()?.replace('/', r"\");
+    let prefix = text.get(..PIPES.len()).filter(|start| start.eq_ignore_ascii_case(PIPES))?;
+    let name = text[prefix.len()..].trim_matches('\\');
+    let is_plain = name.chars().all(|c| !c.is_control() && !r#":*?"<>|"#.contains(c)) && !name.contains("..");
+    (!name.is_empty() && is_plain && name.len() <= LONGEST_NAME).then(|| name.to_owned())
+}
+
+/// The folder of a prefix: a name of its own, which leads nowhere else.
+fn folder_name(name: &str) -> String {
+    name.replace('\\', "+")
+}
+
+/// The folder of this user's programs' data that stays on this machine.
+fn local_data() -> PathBuf {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("LOCALAPPDATA").or_else(|| set("APPDATA")).unwrap_or_else(env::temp_dir)
+}
+
+const PIPES: &str = r"\\.\pipe\";
+const DEVICE: &str = "device.json";
+/// A pipe's whole name has at most 256 characters: CreateNamedPipe.
+const LONGEST_NAME: usize = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_taken_with_any_slashes_and_leads_nowhere_else() {
+        let name = |text: &str| pipe_name(Path::new(text));
+        assert_eq!(name(r"\\.\pipe\usbpipe").as_deref(), Some("usbpipe"));
+        assert_eq!(name("//./PIPE/lab/one/").as_deref(), Some(r"lab\one"));
+        for wrong in [r"C:\usbpipe", r"\\.\pipe\", r"\\.\pipe\a\..\b", r"\\.\pipe\a:b", r"\\host\pipe\usbpipe", ""] {
+            assert_eq!(name(wrong), None, "{wrong}");
+        }
+        assert_eq!(folder_name(r"lab\one"), "lab+one");
+    }
+}

@@ -1,0 +1,127 @@
+//! Windows has no FIFOs: a pipe there has its programs one by one, as a socket has. So nothing here has a value.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::Notify;
+
+use super::{Sink, Source, StandingSink, StandingSource, Watcher};
+
+/// What several programs would read.
+pub enum InFifo {}
+
+/// What several programs would write.
+pub enum OutFifo {}
+
+impl InFifo {
+    /// Refuses.
+    ///
+    /// # Errors
+    /// `Unsupported`, always.
+    pub fn new(_path: PathBuf, _watcher: &Watcher, _packet_mode: bool) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Would end it.
+    ///
+    /// # Errors
+    /// None, as nothing can be asked.
+    pub fn end(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Would begin it anew.
+    ///
+    /// # Errors
+    /// None, as nothing can be asked.
+    pub async fn begin(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Where it would stand.
+    pub fn path(&self) -> &Path {
+        match *self {}
+    }
+
+    /// Told of second readers.
+    pub fn crowd(&self) -> Arc<Notify> {
+        match *self {}
+    }
+}
+
+impl OutFifo {
+    /// Refuses.
+    ///
+    /// # Errors
+    /// `Unsupported`, always.
+    pub fn new(_path: PathBuf, _watcher: &Watcher) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Would end it.
+    ///
+    /// # Errors
+    /// None, as nothing can be asked.
+    pub fn end(&mut self) -> io::Result<usize> {
+        match *self {}
+    }
+
+    /// Would begin it anew.
+    ///
+    /// # Errors
+    /// None, as nothing can be asked.
+    pub async fn begin(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Where it would stand.
+    pub fn path(&self) -> &Path {
+        match *self {}
+    }
+}
+
+impl Sink for InFifo {
+    fn poll_write(&mut self, _cx: &mut Context<'_>, _slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match *self {}
+    }
+
+    fn poll_closed(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        match *self {}
+    }
+}
+
+impl StandingSink for InFifo {
+    fn is_open(&self) -> bool {
+        match *self {}
+    }
+
+    fn poll_came(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        match *self {}
+    }
+
+    fn discard(&mut self) -> usize {
+        match *self {}
+    }
+
+    fn rest(&mut self) {
+        match *self {}
+    }
+}
+
+impl Source for OutFifo {
+    fn poll_read(&mut self, _cx: &mut Context<'_>, _buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match *self {}
+    }
+}
+
+impl StandingSource for OutFifo {
+    fn is_open(&self) -> bool {
+        match *self {}
+    }
+
+    fn poll_came(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        match *self {}
+    }
+}

@@ -1,0 +1,77 @@
+//! What a device has on Windows: named pipes, whatever kinds of outlets are asked for elsewhere. It moves no bytes.
+//!
+//! Pipes go both ways, so that a serial function has one for both of its lines, and so has the control pipe for requests
+//! and answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OUTLETS, Standing};
+use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
+use crate::outlet::{Access, DirError, Direction, Listener, Security, Shape};
+use crate::request::control;
+use crate::session::serial::SerialPort;
+use crate::session::{doors, sockets};
+
+impl Outlets {
+    /// Makes the outlets that are a line's alone.
+    pub(super) fn make_own_outlets(
+        &mut self,
+        outlet: &str,
+        config: &PipeConfig,
+        _access: &Access,
+    ) -> Result<Standing, DirError> {
+        if outlet.starts_with(SERIAL_OUTLETS) {
+            return Ok(Standing { fifo: None, socket: None });
+        }
+        let direction = if config.is_in() { Direction::In } else { Direction::Out };
+        let pipe = self.listen(outlet, Shape { direction, messages: config.framing == Framing::Packet })?;
+        Ok(Standing { fifo: None, socket: Some(pipe) })
+    }
+
+    /// Makes what both lines of a serial function have in common, and its line control.
+    pub(super) fn make_serial_outlets(
+        &mut self,
+        port: &Arc<SerialPort>,
+        config: &SerialConfig,
+    ) -> Result<(), DirError> {
+        if config.outlets.contains(&OutletKind::Tty) {
+            self.make_tty(port, &Access::default())?;
+        }
+        let pipe = self.listen(BOTH_LINES, BOTH_WAYS)?;
+        self.shared.set_socket(SERIAL_OUTLETS, &pipe);
+        let listener = self.bind("serial.ctl", BOTH_WAYS)?;
+        self.doors.spawn(doors::local::serve_text_pipe(listener, SERIAL_LINE, self.serial_text()));
+        Ok(())
+    }
+
+    /// Makes the outlets of the control pipe.
+    pub(super) fn make_control(&mut self) -> Result<(), DirError> {
+        let text = self.bind("ep_00", BOTH_WAYS)?;
+        self.doors.spawn(doors::local::serve_text_pipe(text, control::MAX_LINE, self.control_text()));
+        let binary = self.bind("ep_00.sock", Shape { messages: true, ..BOTH_WAYS })?;
+        self.doors.spawn(doors::local::serve_binary_pipe(binary, BINARY_MESSAGE, self.control_binary()));
+        Ok(())
+    }
+
+    /// Makes the pipe of a line, or of `serial`, and serves it.
+    fn listen(&mut self, line: &str, shape: Shape) -> Result<PathBuf, DirError> {
+        let listener = self.bind(&Listener::name_for(line), shape)?;
+        self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
+        Ok(self.dir.path().join(line))
+    }
+
+    fn bind(&self, name: &str, shape: Shape) -> Result<Listener, DirError> {
+        let security = Security::of_this_user();
+        let security =
+            security.map_err(|e| DirError::from_io(&self.dir.path().join(name), "cannot say who may open it", e))?;
+        Listener::bind(&self.dir, name, shape, security)
+    }
+}
+
+/// The outlet of a line that has none of its own.
+pub(super) fn common_outlet(_outlets: &[OutletKind]) -> &'static str {
+    BOTH_LINES
+}
+
+const BOTH_WAYS: Shape = Shape { direction: Direction::Both, messages: false };
