@@ -164,9 +164,9 @@ impl Drop for Polled {
     }
 }
 
-/// Who has it may run what is the daemon's. A lock that can be taken and given by different calls.
+/// Who has it may run what is the daemon's. A lock that different calls take and give, and that goes to who waits for it
+/// before anybody else: the daemon's thread is never kept away from its work.
 struct Turn {
-    /// [`FREE`], [`TAKEN`], or [`AWAITED`]: taken, and who gives it has to tell.
     state: AtomicU8,
     waiting: Mutex<()>,
     given: Condvar,
@@ -184,7 +184,7 @@ impl Turn {
         builder.on_thread_park(move || self.give()).on_thread_unpark(move || self.take())
     }
 
-    /// It is mostly given for some microseconds, which are shorter than a sleep.
+    /// For the one thread that may wait. It is mostly kept for some microseconds, which are shorter than a sleep.
     fn take(&self) {
         for _ in 0..SPINS {
             if self.try_take() {
@@ -193,8 +193,10 @@ impl Turn {
             spin_loop();
         }
         let mut waiting = lock(&self.waiting);
-        while self.state.swap(AWAITED, Acquire) != FREE {
-            waiting = self.given.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        while !self.try_take() && self.state.compare_exchange(HANDED_OVER, TAKEN, Acquire, Relaxed).is_err() {
+            if self.state.compare_exchange(TAKEN, AWAITED, Relaxed, Relaxed) != Err(FREE) {
+                waiting = self.given.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
         }
     }
 
@@ -203,8 +205,9 @@ impl Turn {
     }
 
     fn give(&self) {
-        if self.state.swap(FREE, Release) == AWAITED {
+        if self.state.compare_exchange(TAKEN, FREE, Release, Relaxed).is_err() {
             let _waiting = lock(&self.waiting);
+            self.state.store(HANDED_OVER, Release);
             self.given.notify_one();
         }
     }
@@ -212,10 +215,13 @@ impl Turn {
 
 const FREE: u8 = 0;
 const TAKEN: u8 = 1;
+/// Taken, and somebody sleeps until it is handed over.
 const AWAITED: u8 = 2;
+/// Given to who slept.
+const HANDED_OVER: u8 = 3;
 
-/// How often to look before sleeping: some ten microseconds.
-const SPINS: usize = 1000;
+/// How often to look before sleeping: a few microseconds.
+const SPINS: usize = 100;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -224,6 +230,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::{self, ThreadId};
 
@@ -301,6 +308,32 @@ mod tests {
             let ended = runtime.block_on(async { tokio::spawn(Prompt::of(turn, future)).await });
             assert_eq!(ended.is_err(), dies);
         }
+    }
+
+    #[test]
+    fn one_has_the_turn_and_who_waits_for_it_gets_it() {
+        let turn: &'static Turn = Box::leak(Box::new(Turn::new()));
+        let (inside, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let alone = move |inside: &AtomicBool| {
+            assert!(!inside.swap(true, Acquire), "two have it");
+            (0..100).for_each(|_| spin_loop());
+            inside.store(false, Release);
+            turn.give();
+        };
+        let (inside_there, over_there) = (inside.clone(), over.clone());
+        let greedy = thread::spawn(move || {
+            while !over_there.load(Relaxed) {
+                if turn.try_take() {
+                    alone(&inside_there);
+                }
+            }
+        });
+        for _ in 0..10_000 {
+            turn.take();
+            alone(&inside);
+        }
+        over.store(true, Relaxed);
+        greedy.join().unwrap();
     }
 
     #[test]
