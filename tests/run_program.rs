@@ -167,6 +167,20 @@ fn what_it_wrote_before_its_end_reaches_the_board() {
 }
 
 #[test]
+fn its_last_words_at_the_unplug_wait_for_the_board_like_any_others() {
+    let bench = Bench::new(Uno, "[\"sh\", \"-c\", \"cat >/dev/null; echo LED ON\"]");
+    bench.pid(0);
+    let mut events = Events::of(&bench.daemon);
+    bench.unplug(&mut events);
+    events.wait("start", "uno");
+    let (answers, mut lines) = (bench.daemon.reader("uno/serial.rx"), bench.daemon.writer("uno/serial.tx"));
+    bench.daemon.wait_pipe("uno", "serial.rx", |pipe| pipe["clients"].as_array().unwrap().len() == 2);
+    lines.write_all(b"STATUS\n").unwrap();
+    let answer = std::iter::repeat_with(|| read_line(&answers)).find(|line| line.starts_with("STATUS")).unwrap();
+    assert!(answer.contains("led=on"), "{answer}");
+}
+
+#[test]
 fn one_that_dies_again_and_again_is_started_more_and_more_seldom() {
     let bench = Bench::new(Echo, "[\"sh\", \"-c\", \"echo >>started; read -r go <gate; exit 3\"]");
     let gate = bench.file("gate");

@@ -1,7 +1,6 @@
-//! Hot path. An end that its maker can take back while the pump has it, as if the program had closed its own.
+//! Hot path. A sink that its maker can take back while the pump has it, as if the program had closed its end.
 //!
-//! It refuses to lose what a reader was promised: a sink goes once it has taken what was offered to it. A source goes at once,
-//! with what it still holds.
+//! It refuses to lose what the program was promised: it goes once it has taken what was offered to it.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -10,18 +9,18 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use super::{Message, Sink, Source};
+use super::Sink;
 
-/// An end that can be taken back.
+/// A sink that can be taken back.
 #[derive(Debug)]
-pub struct Revocable<E> {
-    end: E,
+pub struct Revocable<S> {
+    sink: S,
     order: Arc<Order>,
     /// The last write found no room, so that the reader has not got all that was offered.
     full: bool,
 }
 
-/// Takes an end back.
+/// Takes a sink back.
 #[derive(Debug)]
 pub struct Revocation(Arc<Order>);
 
@@ -31,32 +30,31 @@ struct Order {
     waker: AtomicWaker,
 }
 
-impl<E> Revocable<E> {
-    /// The end, and what takes it back.
-    pub fn new(end: E) -> (Self, Revocation) {
+impl<S> Revocable<S> {
+    /// The sink, and what takes it back.
+    pub fn new(sink: S) -> (Self, Revocation) {
         let order = Arc::<Order>::default();
-        (Self { end, order: order.clone(), full: false }, Revocation(order))
+        (Self { sink, order: order.clone(), full: false }, Revocation(order))
     }
 
-    fn is_revoked(&self, cx: &Context<'_>) -> bool {
-        self.order.waker.register(cx.waker());
+    fn is_revoked(&self) -> bool {
         self.order.given.load(Ordering::Acquire)
     }
 }
 
 impl Revocation {
-    /// The end shall go.
+    /// The sink shall go.
     pub fn revoke(&self) {
         self.0.given.store(true, Ordering::Release);
         self.0.waker.wake();
     }
 }
 
-impl<E: Sink> Sink for Revocable<E> {
+impl<S: Sink> Sink for Revocable<S> {
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = self.end.poll_write(cx, slices);
+        let written = self.sink.poll_write(cx, slices);
         self.full = written.is_pending();
-        if !self.full && self.order.given.load(Ordering::Acquire) {
+        if !self.full && self.is_revoked() {
             // That nothing is left is seen when it is asked for again.
             cx.waker().wake_by_ref();
         }
@@ -64,29 +62,12 @@ impl<E: Sink> Sink for Revocable<E> {
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_revoked(cx) && !self.full { Poll::Ready(()) } else { self.end.poll_closed(cx) }
+        self.order.waker.register(cx.waker());
+        if self.is_revoked() && !self.full { Poll::Ready(()) } else { self.sink.poll_closed(cx) }
     }
 
     fn keeps_messages(&self) -> bool {
-        self.end.keeps_messages()
-    }
-}
-
-impl<E: Source> Source for Revocable<E> {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.is_revoked(cx) { Poll::Ready(Ok(0)) } else { self.end.poll_read(cx, buffer) }
-    }
-
-    fn poll_message(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Message>> {
-        if self.is_revoked(cx) { Poll::Ready(Ok(Message::End)) } else { self.end.poll_message(cx, buffer) }
-    }
-
-    fn keeps_messages(&self) -> bool {
-        self.end.keeps_messages()
-    }
-
-    fn waiting(&self) -> usize {
-        if self.order.given.load(Ordering::Acquire) { 0 } else { self.end.waiting() }
+        self.sink.keeps_messages()
     }
 }
 
@@ -97,7 +78,7 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
-    use crate::outlet::{InEnd, OutEnd};
+    use crate::outlet::InEnd;
 
     async fn write(sink: &mut impl Sink, bytes: &[u8]) -> usize {
         poll_fn(|cx| sink.poll_write(cx, &[IoSlice::new(bytes)])).await.unwrap()
@@ -127,16 +108,5 @@ mod tests {
         read.read_exact(&mut [0; 8192]).unwrap();
         assert_eq!(write(&mut sink, &[8; 4096]).await, 4096);
         assert!(poll_fn(|cx| is_closed(&mut sink, cx)).await);
-    }
-
-    #[tokio::test]
-    async fn a_source_that_is_taken_back_ends_before_what_it_holds() {
-        let (read, write_end) = std::io::pipe().unwrap();
-        let (mut source, revocation) = Revocable::new(OutEnd::new(read.into()).unwrap());
-        std::io::Write::write_all(&mut &write_end, b"too late").unwrap();
-        assert_eq!(source.waiting(), 8);
-        revocation.revoke();
-        assert_eq!(source.waiting(), 0);
-        assert_eq!(poll_fn(|cx| source.poll_read(cx, &mut [0; 8])).await.unwrap(), 0);
     }
 }

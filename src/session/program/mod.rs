@@ -58,8 +58,8 @@ pub(super) struct Attendant {
 /// A program with its place at the line.
 struct Seated {
     process: Process,
+    /// Ends its stdin.
     stdin: Revocation,
-    stdout: Revocation,
 }
 
 /// Why a program is not to run any more.
@@ -166,10 +166,10 @@ impl Attendant {
         let hub = |line: &str| self.shared.hub(line).ok_or_else(|| self.shared.no_outlet(line));
         let peer = Peer::process(process.pid());
         let (sink, stdin) = Revocable::new(InEnd::new(stdin, false).map_err(unfit)?);
-        let (source, stdout) = Revocable::new(OutEnd::new(stdout).map_err(unfit)?);
+        let source = OutEnd::new(stdout).map_err(unfit)?;
         hub("serial.rx")?.seat_reader(Box::new(sink), Via::Descriptor, peer.clone())?;
         hub("serial.tx")?.seat_writer(Box::new(source), Via::Descriptor, peer)?;
-        Ok(Seated { process, stdin, stdout })
+        Ok(Seated { process, stdin })
     }
 
     /// Waits for the end of the program, by itself or because the plug-in is over.
@@ -177,7 +177,7 @@ impl Attendant {
     /// # Errors
     /// Why it was ended.
     async fn watch(&mut self, seated: Seated, plug: Plug) -> Result<String, Over> {
-        let Seated { mut process, stdin, stdout } = seated;
+        let Seated { mut process, stdin } = seated;
         let name = format!("{} (process {})", self.program.words[0], process.pid());
         let over = tokio::select! {
             biased;
@@ -190,10 +190,6 @@ impl Attendant {
         stdin.revoke();
         let how = process.end().await;
         process.bury().await;
-        if over == Over::Detached {
-            // The board that comes next was not meant.
-            stdout.revoke();
-        }
         let why = if over == Over::Detached { "the device has gone" } else { "the daemon lets go of the device" };
         self.tell("end", format!("{name} {how}: {why}"));
         Err(over)
