@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -76,6 +76,29 @@ fn what_differs_between_systems_stays_in_files_named_after_it() {
         }
     }
     assert!(wrong.is_empty(), "choices between systems outside of mod.rs:\n{}", wrong.join("\n"));
+}
+
+/// What one system alone has, and uses in files of its own.
+const ALONE: &[&str] = &["fifo_in", "fifo_out", "holders", "orphan", "overlapped", "own", "pipe", "security", "stream"];
+
+#[test]
+fn what_a_system_has_by_a_name_the_other_has_too() {
+    let mut wrong = Vec::new();
+    for (path, text) in files() {
+        if path.file_name().unwrap() != "mod.rs" {
+            continue;
+        }
+        let mut chosen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("#[path = \"")?.strip_suffix(".rs\"]")) {
+            let (name, system) = line.rsplit_once('_').unwrap();
+            let system = if system == "linux" { "unix" } else { system };
+            assert!(["unix", "windows"].contains(&system), "{}: {line} is named after no system", path.display());
+            chosen.entry(name).or_default().insert(system);
+        }
+        let lonely = chosen.iter().filter(|(name, systems)| systems.len() == 1 && !ALONE.contains(name));
+        wrong.extend(lonely.map(|(name, systems)| format!("{}: {name}, only for {systems:?}", path.display())));
+    }
+    assert!(wrong.is_empty(), "without a counterpart on the other system:\n{}", wrong.join("\n"));
 }
 
 #[test]

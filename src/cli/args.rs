@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::exec::{self, Descriptor, Name};
+use super::own_place::{CONFIG_HELP, DIR_HELP};
 use crate::capture::{HEADER, MOST_CAPTURED};
 use crate::config::parse_size;
 use crate::selector::Selector;
@@ -16,12 +17,10 @@ use crate::selector::Selector;
 #[derive(Debug, Parser)]
 #[command(name = "usbpipe", version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
 pub(super) struct Args {
-    /// Run directory, where the outlets stand [default: $USBPIPE_DIR, /run/usbpipe for root, $XDG_RUNTIME_DIR/usbpipe]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help = DIR_HELP)]
     pub(super) dir: Option<PathBuf>,
 
-    /// Configuration file [default: usbpipe.toml here, in $XDG_CONFIG_HOME/usbpipe/, in /etc/usbpipe/]
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE", help = CONFIG_HELP)]
     pub(super) config: Option<PathBuf>,
 
     /// Say more on stderr; twice for still more. RUST_LOG works too

@@ -41,3 +41,9 @@ pub(super) fn private() -> OpenOptions {
     options.mode(0o600);
     options
 }
+
+/// What `--dir` and `-c` are for.
+pub(super) const DIR_HELP: &str =
+    "Run directory, where the outlets stand [default: $USBPIPE_DIR, /run/usbpipe for root, $XDG_RUNTIME_DIR/usbpipe]";
+pub(super) const CONFIG_HELP: &str =
+    "Configuration file [default: usbpipe.toml here, in $XDG_CONFIG_HOME/usbpipe/, in /etc/usbpipe/]";

@@ -36,3 +36,9 @@ pub(super) fn private_dir(name: &str) -> PathBuf {
 pub(super) fn private() -> OpenOptions {
     OpenOptions::new()
 }
+
+/// What `--dir` and `-c` are for.
+pub(super) const DIR_HELP: &str =
+    "What the names of all pipes begin with [default: %USBPIPE_DIR%, \\\\.\\pipe\\usbpipe]";
+pub(super) const CONFIG_HELP: &str =
+    "Configuration file [default: usbpipe.toml here, in %APPDATA%\\usbpipe, in %PROGRAMDATA%\\usbpipe]";

@@ -7,7 +7,6 @@ use super::typed::TypedDevice;
 use super::unsupported::{Gap, Places};
 
 pub(super) const GAPS: &[Gap] = &[
-    (run, "running a program at attach; leave `run` out"),
     (
         owners_and_modes,
         "owners, groups and permission bits, which are Unix's; write `sddl` instead of `owner`, `group` and `mode`",
@@ -17,10 +16,6 @@ pub(super) const GAPS: &[Gap] = &[
         "terminals; the pipe `serial` goes both ways, and `usbpipe serial NAME` sets its speed. Leave \"tty\" out",
     ),
 ];
-
-fn run(device: &TypedDevice) -> Places {
-    device.serial.iter().filter_map(|serial| Some(serial.get_ref().run.as_ref()?.span())).collect()
-}
 
 fn owners_and_modes(device: &TypedDevice) -> Places {
     let pipes = device.pipe.iter().map(Spanned::get_ref);

@@ -13,6 +13,12 @@ mod device;
 mod error;
 mod find;
 #[cfg(unix)]
+#[path = "folders_unix.rs"]
+mod folders;
+#[cfg(windows)]
+#[path = "folders_windows.rs"]
+mod folders;
+#[cfg(unix)]
 #[path = "gaps_unix.rs"]
 mod gaps;
 #[cfg(windows)]

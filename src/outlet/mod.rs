@@ -81,7 +81,7 @@ pub use fifo_windows::{InFifo, OutFifo};
 pub use holders::openers;
 pub use peer::Peer;
 #[cfg(windows)]
-pub use pipe::{Connection, Direction, Shape};
+pub use pipe::{Connection, Direction, Shape, pair};
 pub use revocable::{Revocable, Revocation};
 #[cfg(windows)]
 pub use security::Security;

@@ -1,12 +1,14 @@
 //! Instances of a named pipe, each for one client: made so that only those may open it who are meant to. It moves no
 //! byte.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::iter::once;
 use std::os::windows::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{from_mut, from_ref, null_mut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::Storage::FileSystem::{
@@ -123,6 +125,20 @@ pub(super) fn create(path: &Path, shape: Shape, security: &Security, first: bool
         return Err(io::Error::from_raw_os_error(unsafe { RtlNtStatusToDosError(made) }.cast_signed()));
     }
     Ok(Connection { handle: Arc::new(Handle::new(handle)?), messages: shape.messages })
+}
+
+/// A pipe without a name that anybody could know, and the end that a program is born with.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn pair(shape: Shape) -> io::Result<(Connection, File)> {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let path = PathBuf::from(format!(r"{DEVICES}pipe\usbpipe-own\{}-{number}", std::process::id()));
+    let ours = create(&path, shape, &Security::of_this_user()?, true)?;
+    let (reads, writes) = (shape.direction != Direction::Out, shape.direction != Direction::In);
+    // Programs read and write such an end one call at a time: the handle is one for that.
+    Ok((ours, OpenOptions::new().read(reads).write(writes).open(path)?))
 }
 
 #[link(name = "ntdll")]

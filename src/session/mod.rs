@@ -52,7 +52,9 @@ pub use journal::Journal;
 pub use keeper::{Handle, Keeper, Surroundings};
 pub use line::Stop;
 pub use locate::{Found, Own, Taken, fits, locate, uses_port};
-pub use pass::{End as PassedEnd, Pass, keep_descriptors};
+#[cfg(unix)]
+pub use pass::keep_descriptors;
+pub use pass::{End as PassedEnd, Pass};
 pub use release::Lease;
 pub use status::{ClientStatus, DeviceStatus, PipeStatus};
 pub use text::{Line as TextLine, TextReader};

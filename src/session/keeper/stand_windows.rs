@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OUTLETS, Standing};
+use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OUTLETS, Standing, access};
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
 use crate::outlet::{Access, DirError, Direction, Listener, Security, Shape};
 use crate::request::control;
@@ -19,13 +19,14 @@ impl Outlets {
         &mut self,
         outlet: &str,
         config: &PipeConfig,
-        _access: &Access,
+        access: &Access,
     ) -> Result<Standing, DirError> {
         if outlet.starts_with(SERIAL_OUTLETS) {
             return Ok(Standing { fifo: None, socket: None });
         }
         let direction = if config.is_in() { Direction::In } else { Direction::Out };
-        let pipe = self.listen(outlet, Shape { direction, messages: config.framing == Framing::Packet })?;
+        let shape = Shape { direction, messages: config.framing == Framing::Packet };
+        let pipe = self.listen(outlet, shape, access)?;
         Ok(Standing { fifo: None, socket: Some(pipe) })
     }
 
@@ -38,33 +39,42 @@ impl Outlets {
         if config.outlets.contains(&OutletKind::Tty) {
             self.make_tty(port, &Access::default())?;
         }
-        let pipe = self.listen(BOTH_LINES, BOTH_WAYS)?;
-        self.shared.set_socket(SERIAL_OUTLETS, &pipe);
-        let listener = self.bind("serial.ctl", BOTH_WAYS)?;
+        let access = access(&config.access.or(&self.config.access));
+        if !config.outlets.is_empty() {
+            let pipe = self.listen(BOTH_LINES, BOTH_WAYS, &access)?;
+            self.shared.set_socket(SERIAL_OUTLETS, &pipe);
+        }
+        let listener = self.bind("serial.ctl", BOTH_WAYS, &access)?;
         self.doors.spawn(doors::local::serve_text_pipe(listener, SERIAL_LINE, self.serial_text()));
         Ok(())
     }
 
     /// Makes the outlets of the control pipe.
     pub(super) fn make_control(&mut self) -> Result<(), DirError> {
-        let text = self.bind("ep_00", BOTH_WAYS)?;
+        let access = access(&self.config.access);
+        let text = self.bind("ep_00", BOTH_WAYS, &access)?;
         self.doors.spawn(doors::local::serve_text_pipe(text, control::MAX_LINE, self.control_text()));
-        let binary = self.bind("ep_00.sock", Shape { messages: true, ..BOTH_WAYS })?;
+        let binary = self.bind("ep_00.sock", Shape { messages: true, ..BOTH_WAYS }, &access)?;
         self.doors.spawn(doors::local::serve_binary_pipe(binary, BINARY_MESSAGE, self.control_binary()));
         Ok(())
     }
 
     /// Makes the pipe of a line, or of `serial`, and serves it.
-    fn listen(&mut self, line: &str, shape: Shape) -> Result<PathBuf, DirError> {
-        let listener = self.bind(&Listener::name_for(line), shape)?;
+    fn listen(&mut self, line: &str, shape: Shape, access: &Access) -> Result<PathBuf, DirError> {
+        let listener = self.bind(&Listener::name_for(line), shape, access)?;
         self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
         Ok(self.dir.path().join(line))
     }
 
-    fn bind(&self, name: &str, shape: Shape) -> Result<Listener, DirError> {
-        let security = Security::of_this_user();
-        let security =
-            security.map_err(|e| DirError::from_io(&self.dir.path().join(name), "cannot say who may open it", e))?;
+    fn bind(&self, name: &str, shape: Shape, access: &Access) -> Result<Listener, DirError> {
+        let security = match &access.sddl {
+            Some(sddl) => Security::parse(sddl),
+            None => Security::of_this_user(),
+        };
+        let security = security.map_err(|e| {
+            let what = "cannot be opened to anybody: `sddl` is no security descriptor that Windows understands";
+            DirError::from_io(&self.dir.path().join(name), what, e)
+        })?;
         Listener::bind(&self.dir, name, shape, security)
     }
 }

@@ -24,6 +24,7 @@ use super::shared::Shared;
 use crate::config::PACKET_SOCKET_MAX;
 use crate::outlet::{Connection, Peer};
 
+#[cfg(unix)]
 pub use own::keep_descriptors;
 pub use pair::End;
 pub(super) use pair::pipe;

@@ -1,19 +1,20 @@
-//! Windows gives no handles away over a pipe: a program opens a named pipe itself. So the daemon makes no pair, and who
-//! asks for one is told that.
+//! Pipes for programs that are started here. Windows gives no handles away over a pipe, so that whoever asks for that is
+//! told what there is instead.
 
 use std::fs::File;
 
-use crate::outlet::Connection;
+use crate::outlet::{Connection, Direction, Shape, pair};
 
-/// What a program is given: a connection of its own.
+/// What a program is given.
 pub type End = File;
 
 /// The daemon's end and the program's.
 pub(super) type Pair = (Connection, End);
 
-/// Refuses.
-pub(super) fn pipe(_program_reads: bool, _packets: bool) -> Result<Pair, String> {
-    Err(INSTEAD.to_owned())
+/// A pipe that the program reads, or writes.
+pub(in crate::session) fn pipe(program_reads: bool, packets: bool) -> Result<Pair, String> {
+    let direction = if program_reads { Direction::In } else { Direction::Out };
+    pair(Shape { direction, messages: packets }).map_err(|e| format!("no pipe can be made for the program: {e}"))
 }
 
 /// Refuses.

@@ -17,6 +17,9 @@ mod orphan;
 #[cfg(unix)]
 #[path = "process_unix.rs"]
 mod process;
+#[cfg(windows)]
+#[path = "process_windows.rs"]
+mod process;
 mod said;
 
 use std::path::{Path, PathBuf};
