@@ -35,6 +35,7 @@ mod run_dir;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -44,7 +45,7 @@ pub use place::default_run_dir;
 pub use protocol::{Reply, Request};
 
 use crate::config::DeviceConfig;
-use crate::outlet::{DirError, Watcher};
+use crate::outlet::{self, DirError, Watcher};
 use crate::session::{DeviceStatus, Events, Handle, Journal, Keeper, Own, Surroundings};
 use run_dir::RunDir;
 
@@ -138,12 +139,15 @@ impl Daemon {
         for end in ending {
             let _ = end.await;
         }
+        outlet::written(LAST_WRITES).await;
         self.admin.abort();
         let _ = self.admin.await;
         self.run_dir.remove();
     }
 }
 
+/// How long the end waits for programs to take what was written for them, where only this process has it.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// Beside the devices in the run dir, while a kernel driver is sent away.
 const JOURNAL: &str = "detached";
 

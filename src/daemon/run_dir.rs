@@ -14,7 +14,7 @@ use crate::outlet::{Access, Dir, DirError};
 pub(super) struct RunDir {
     dir: Arc<Dir>,
     /// Held, not used: the lock lasts as long as the file is open.
-    _lock: File,
+    lock: File,
     made: bool,
     /// Whether `admin.sock` is this process's to remove.
     bound: bool,
@@ -35,7 +35,7 @@ impl RunDir {
             if is_still_there(&lock, &dir.file_path(LOCK)) {
                 let _ = lock.set_len(0);
                 let _ = lock.write_all(format!("{}\n", std::process::id()).as_bytes());
-                return Ok(Self { dir: Arc::new(dir), _lock: lock, made, bound: false });
+                return Ok(Self { dir: Arc::new(dir), lock, made, bound: false });
             }
         }
     }
@@ -76,6 +76,8 @@ impl RunDir {
             self.dir.remove(ADMIN);
         }
         self.dir.remove(LOCK);
+        // Where a file that is open goes only when it is closed, the directory would not be empty.
+        drop(self.lock);
         if self.made {
             self.dir.remove_itself();
         }

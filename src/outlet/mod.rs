@@ -79,6 +79,8 @@ pub use fifo_out::OutFifo;
 pub use fifo_windows::{InFifo, OutFifo};
 #[cfg(target_os = "linux")]
 pub use holders::openers;
+#[cfg(windows)]
+pub use overlapped::written;
 pub use peer::Peer;
 #[cfg(windows)]
 pub use pipe::{Connection, Direction, Shape, pair};
@@ -86,7 +88,7 @@ pub use revocable::{Revocable, Revocation};
 #[cfg(windows)]
 pub use security::Security;
 #[cfg(unix)]
-pub use socket::{Connection, SocketKind};
+pub use socket::{Connection, SocketKind, written};
 pub use socket::{Listener, is_exhausted};
 #[cfg(windows)]
 pub use stream::Stream;

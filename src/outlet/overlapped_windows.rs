@@ -12,9 +12,13 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::ptr::null_mut;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use windows_sys::Win32::Foundation::{CloseHandle, ERROR_IO_PENDING, ERROR_MORE_DATA, GetLastError, HANDLE};
 use windows_sys::Win32::Foundation::{ERROR_PIPE_CONNECTED, INVALID_HANDLE_VALUE};
@@ -51,6 +55,7 @@ unsafe impl Sync for Shared {}
 
 struct State {
     progress: Progress,
+    is_write: bool,
     /// Not touched while an operation is under way.
     buffer: Vec<u8>,
     waker: Option<Waker>,
@@ -105,7 +110,7 @@ impl Drop for Handle {
 impl Operation {
     /// Of this pipe, with nothing under way.
     pub(super) fn new(handle: &Arc<Handle>) -> Self {
-        let state = State { progress: Progress::Idle, buffer: Vec::new(), waker: None };
+        let state = State { progress: Progress::Idle, is_write: false, buffer: Vec::new(), waker: None };
         let overlapped = UnsafeCell::new(OVERLAPPED::default());
         Self(Arc::new(Shared { overlapped, handle: handle.clone(), state: Mutex::new(state) }))
     }
@@ -133,7 +138,10 @@ impl Operation {
 
     /// Writes these bytes, as one message where the pipe has messages.
     pub(super) fn write<'a>(&self, slices: impl Iterator<Item = &'a [u8]>) {
+        // Taken back where the operation ends.
+        UNWRITTEN.send_modify(|count| *count += 1);
         let mut state = self.0.state();
+        state.is_write = true;
         state.buffer.clear();
         slices.for_each(|slice| state.buffer.extend_from_slice(slice));
         drop(state);
@@ -163,7 +171,7 @@ impl Operation {
         drop(unsafe { Arc::from_raw(share) });
         // A client that was faster than this is as good as one that comes.
         let error = if error == ERROR_PIPE_CONNECTED { 0 } else { error };
-        state.progress = Progress::Done { moved: 0, error };
+        state.end(0, error);
     }
 
     /// How it ended; `f` sees what was read. To be called after something was begun.
@@ -195,6 +203,25 @@ impl Operation {
         }
     }
 }
+
+impl State {
+    fn end(&mut self, moved: usize, error: u32) {
+        self.progress = Progress::Done { moved, error };
+        if std::mem::take(&mut self.is_write) {
+            UNWRITTEN.send_modify(|count| *count -= 1);
+        }
+    }
+}
+
+/// Waits until all that was written has reached pipes or programs, of which one that reads nothing is waited for no longer
+/// than this. The end of the process ends what is under way.
+pub async fn written(patience: Duration) {
+    let mut unwritten = UNWRITTEN.subscribe();
+    let _ = timeout(patience, unwritten.wait_for(|count| *count == 0)).await;
+}
+
+/// Writes of this process that are under way.
+static UNWRITTEN: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -239,7 +266,7 @@ fn serve(port: &Port) {
         // SAFETY: `overlapped` is the first field of the `Shared` whose share was given away when this began.
         let shared = unsafe { Arc::from_raw(ended.cast_const().cast::<Shared>()) };
         let mut state = shared.state();
-        state.progress = Progress::Done { moved: moved as usize, error };
+        state.end(moved as usize, error);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {

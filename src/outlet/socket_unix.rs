@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -93,6 +94,9 @@ impl Listener {
         turned_away
     }
 }
+
+/// Resolves when the kernel has all that was written for programs: it had it at once.
+pub async fn written(_patience: Duration) {}
 
 /// Whether accept(2) failed because descriptors have run out, of this process or of the system.
 pub fn is_exhausted(error: &io::Error) -> bool {
