@@ -132,23 +132,30 @@ fn a_seqpacket_socketpair_on_an_inherited_descriptor_talks_to_the_board() {
     assert_eq!(said(exec(&board.daemon.dir, &words)), "SUM 42\n");
 }
 
-/// The descriptors of a command, by number, as `ls -l /proc/PID/fd` shows them.
-fn descriptors(mut command: Command, words: &[&str]) -> Vec<(u32, String)> {
+/// Runs a command and waits until these are its descriptors, by number, as `ls -l /proc/PID/fd` shows them: while it starts,
+/// it opens and closes libraries.
+fn wait_descriptors(mut command: Command, words: &[&str], wanted: &[(u32, &str)]) {
     command.args(["--", "sh", "-c", "echo $$ >&2; exec sleep 100", "sh"]).args(words);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut pid = String::new();
     BufReader::new(child.stderr.take().unwrap()).read_line(&mut pid).unwrap();
-    let runs = || (fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap() == "sleep\n").then_some(());
-    wait_for(runs, || "the shell never became sleep".into());
-    let open = fs::read_dir(format!("/proc/{}/fd", pid.trim())).unwrap().map(Result::unwrap);
+    let pid: u32 = pid.trim().parse().unwrap();
+    let command = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    let fits = |open: &Vec<(u32, String)>| open.iter().map(|(n, kind)| (*n, kind.as_str())).eq(wanted.iter().copied());
+    let look = || Some(descriptors(pid)).filter(|open| command() == "sleep\n" && fits(open));
+    wait_for(look, || format!("{} has {:?}, not {wanted:?}", command(), descriptors(pid)));
+    kill(pid, Signal::SIGTERM);
+    assert_eq!(wait_child(&mut child).code(), Some(128 + 15));
+}
+
+fn descriptors(pid: u32) -> Vec<(u32, String)> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(Result::ok);
     let mut open: Vec<(u32, String)> = open
-        .map(|entry| {
-            let target = fs::read_link(entry.path()).unwrap().display().to_string();
-            (entry.file_name().to_str().unwrap().parse().unwrap(), target.split(':').next().unwrap().to_owned())
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?.display().to_string();
+            Some((entry.file_name().to_str()?.parse().ok()?, target.split(':').next()?.to_owned()))
         })
         .collect();
-    kill(pid.trim().parse().unwrap(), Signal::SIGTERM);
-    assert_eq!(wait_child(&mut child).code(), Some(128 + 15));
     open.sort();
     open
 }
@@ -156,28 +163,27 @@ fn descriptors(mut command: Command, words: &[&str]) -> Vec<(u32, String)> {
 #[test]
 fn nothing_but_what_was_asked_for_is_inherited() {
     let board = Board::uno();
-    let shown = |words: &[&str]| descriptors(exec(&board.daemon.dir, words), &[]);
-    let pipe = |n| (n, "pipe".to_owned());
-    let socket = |n| (n, "socket".to_owned());
+    let wait = |words: &[&str], wanted| wait_descriptors(exec(&board.daemon.dir, words), &[], wanted);
     // stderr is this test's pipe.
-    assert_eq!(shown(&["uno", "--serial"]), [pipe(0), pipe(1), pipe(2)]);
-    let of_three = shown(&["uno", "--in", "serial", "--fd", "3=serial:packet", "--fd", "7=serial.tx"]);
-    let stdout = of_three.iter().find(|(n, _)| *n == 1).unwrap().clone();
-    assert_eq!(of_three, [pipe(0), stdout, pipe(2), socket(3), pipe(7)]);
+    wait(&["uno", "--serial"], &[(0, "pipe"), (1, "pipe"), (2, "pipe")]);
+    wait(
+        &["uno", "--in", "serial", "--fd", "3=serial:packet", "--fd", "7=serial.tx"],
+        &[(0, "pipe"), (1, "/dev/null"), (2, "pipe"), (3, "socket"), (7, "pipe")],
+    );
 }
 
 #[test]
 fn what_a_shell_left_open_stays_outside_unless_the_command_names_it() {
     let board = Board::uno();
-    let from_shell = |words: &[&str]| {
+    let wait_from_shell = |words: &[&str], wanted| {
         let mut shell = Command::new("sh");
         let program = env!("CARGO_BIN_EXE_usbpipe");
         shell.args(["-c", "exec 8</dev/zero 9</dev/zero; exec \"$@\"", "sh", program]);
         shell.arg("--dir").arg(&board.daemon.dir).args(["exec", "uno", "--serial"]);
-        descriptors(shell, words).into_iter().map(|(n, _)| n).collect::<Vec<_>>()
+        wait_descriptors(shell, words, wanted);
     };
-    assert_eq!(from_shell(&[]), [0, 1, 2]);
-    assert_eq!(from_shell(&["--keep=/dev/fd/9"]), [0, 1, 2, 9]);
+    wait_from_shell(&[], &[(0, "pipe"), (1, "pipe"), (2, "pipe")]);
+    wait_from_shell(&["--keep=/dev/fd/9"], &[(0, "pipe"), (1, "pipe"), (2, "pipe"), (9, "/dev/zero")]);
 }
 
 #[test]

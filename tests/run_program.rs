@@ -251,6 +251,17 @@ fn one_that_reads_nothing_gets_sigterm() {
 }
 
 #[test]
+fn one_that_is_stopped_ends_all_the_same() {
+    let bench = Bench::new(Echo, "[\"sleep\", \"1000\"]");
+    let pid = bench.pid(0);
+    kill(pid, Signal::SIGSTOP);
+    let mut events = Events::of(&bench.daemon);
+    bench.unplug(&mut events);
+    let end = events.wait("end", "echo");
+    assert!(end["text"].as_str().unwrap().contains("was ended by SIGTERM: the device has gone"), "{end}");
+}
+
+#[test]
 fn nothing_of_it_outlives_the_daemon() {
     let mut bench = logger(Uno, "");
     let pid = bench.pid(0);
@@ -323,15 +334,21 @@ fn it_stays_through_touch_bootloader_and_return() {
 fn it_inherits_three_pipes_and_nothing_of_the_daemon() {
     let bench = Bench::with(Echo, "[device.serial]\noutlets = []\nrun = [\"sleep\", \"1000\"]", |_| {});
     let pid = bench.pid(0);
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
-    let mut open: Vec<String> = open
-        .map(|entry| {
-            let target = fs::read_link(entry.path()).unwrap().display().to_string();
-            format!("{} {}", entry.file_name().display(), target.split(':').next().unwrap())
-        })
-        .collect();
-    open.sort();
-    assert_eq!(open, ["0 pipe", "1 pipe", "2 pipe"]);
+    let open = || {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(Result::ok);
+        let mut open: Vec<String> = open
+            .filter_map(|entry| {
+                let target = fs::read_link(entry.path()).ok()?.display().to_string();
+                Some(format!("{} {}", entry.file_name().display(), target.split(':').next()?))
+            })
+            .collect();
+        open.sort();
+        open
+    };
+    // While it starts it opens and closes libraries.
+    let is_sleep = || fs::read(format!("/proc/{pid}/cmdline")).unwrap() == b"sleep\x001000\0";
+    let fits = || (is_sleep() && open() == ["0 pipe", "1 pipe", "2 pipe"]).then_some(());
+    wait_for(fits, || format!("it has {:?}", open()));
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), bench.folder.path().canonicalize().unwrap());
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
     let environment = String::from_utf8_lossy(&environment).into_owned();

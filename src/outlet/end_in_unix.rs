@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Sink;
+use super::fifo_in::enlarge;
 use super::socket::{FdKind, kind_of, set_nonblocking};
 
 /// The daemon's end of a descriptor that one program reads.
@@ -33,6 +34,9 @@ impl InEnd {
     pub fn new(fd: OwnedFd, packet_mode: bool) -> io::Result<Self> {
         let kind = kind_of(&fd)?;
         set_nonblocking(&fd)?;
+        if kind == FdKind::Pipe {
+            enlarge(&fd);
+        }
         if packet_mode && kind == FdKind::Pipe {
             let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
             fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_DIRECT))?;

@@ -13,6 +13,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::fifo_in::enlarge;
 use super::socket::{FdKind, bytes_waiting, kind_of, set_nonblocking};
 use super::{Message, Source};
 
@@ -33,6 +34,9 @@ impl OutEnd {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let kind = kind_of(&fd)?;
         set_nonblocking(&fd)?;
+        if kind == FdKind::Pipe {
+            enlarge(&fd);
+        }
         let mut beside = Vec::new();
         if kind == FdKind::Messages {
             setsockopt(&fd, sockopt::PassCred, &true)?;

@@ -73,6 +73,8 @@ impl Process {
             return how;
         }
         self.signal(Signal::SIGTERM);
+        // One that was stopped learns of it only then.
+        self.signal(Signal::SIGCONT);
         if let Ok(how) = timeout(AFTER_TERM, self.ended()).await {
             return how;
         }
