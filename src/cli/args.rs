@@ -260,18 +260,20 @@ on to it.
 Without a command the device stays released until `usbpipe reclaim`.";
 
 const EXEC_HELP: &str = "\
+Examples:
   usbpipe exec uno --serial -- python3 talk.py
   usbpipe exec zero --in ep_81 -- head -c 1M >bulk.bin
   usbpipe exec zero --fd 3=ep_82:packet --fd 4=ep_02:packet -- ./loopback
   usbpipe exec uno -- tio {port}
 
-A pipe's descriptor is an end of a pipe, and of serial one of a stream socketpair; :packet makes it a SEQPACKET socketpair, a
-message for each transfer. The command inherits stdin, stdout and stderr where nothing else is said, and no other descriptor
-but those that its words name, as the shell's >(...) does. USBPIPE_DIR and USBPIPE_DEVICE tell it where it is.
+Kinds of descriptors: an end of a pipe, and of serial one of a stream socketpair, which :socket asks
+for elsewhere; :packet is a SEQPACKET socketpair, a message for each transfer. Stdin, stdout and
+stderr are inherited where nothing else is said, and of other descriptors only those that the words
+of CMD name, as the shell's >(...) does. USBPIPE_DIR and USBPIPE_DEVICE tell CMD where it is.
 
-Signals are passed on to it. The exit status is the command's, 128 and the signal that killed it, 127 if it is not found and
-126 if it cannot be run. With a selector and without a daemon the device is taken for as long as the command runs and what it
-wrote is on its way.";
+Signals are passed on to CMD. The exit status is its own, 128 and the number of the signal that
+killed it, 127 if it is not found, and 126 if it cannot be run. With a selector and without a daemon
+the device is taken for as long as CMD runs and what it wrote is on its way.";
 
 const CAPTURE_HELP: &str = "\
   usbpipe capture zero -o zero.pcapng
