@@ -14,7 +14,6 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
-use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::AtomicU8;
@@ -187,10 +186,9 @@ impl Turn {
     /// For the one thread that may wait. It is mostly kept for some microseconds, which are shorter than a sleep.
     fn take(&self) {
         for _ in 0..SPINS {
-            if self.try_take() {
+            if self.state.load(Relaxed) == FREE && self.try_take() {
                 return;
             }
-            spin_loop();
         }
         let mut waiting = lock(&self.waiting);
         while !self.try_take() && self.state.compare_exchange(HANDED_OVER, TAKEN, Acquire, Relaxed).is_err() {
@@ -220,8 +218,9 @@ const AWAITED: u8 = 2;
 /// Given to who slept.
 const HANDED_OVER: u8 = 3;
 
-/// How often to look before sleeping: a few microseconds.
-const SPINS: usize = 100;
+/// How often to look before sleeping: a few microseconds. No hint to the processor that this is a spin: a simulated one
+/// takes it for a reason to do something else for a while.
+const SPINS: usize = 2000;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -316,7 +315,7 @@ mod tests {
         let (inside, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let alone = move |inside: &AtomicBool| {
             assert!(!inside.swap(true, Acquire), "two have it");
-            (0..100).for_each(|_| spin_loop());
+            (0..100).for_each(|_| std::hint::spin_loop());
             inside.store(false, Release);
             turn.give();
         };
