@@ -59,6 +59,17 @@ mod socket;
 #[cfg(windows)]
 #[path = "stream_windows.rs"]
 mod stream;
+#[cfg(test)]
+#[cfg(windows)]
+mod tests_windows;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "trial_unix.rs"]
+mod trial;
+#[cfg(test)]
+#[cfg(windows)]
+#[path = "trial_windows.rs"]
+mod trial;
 pub mod tty;
 #[cfg(target_os = "linux")]
 #[path = "watch_linux.rs"]

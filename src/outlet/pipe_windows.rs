@@ -112,7 +112,7 @@ pub(super) fn create(path: &Path, shape: Shape, security: &Security, first: bool
             if first { FILE_CREATE } else { FILE_OPEN_IF },
             0,
             u32::from(shape.messages) | REJECT_REMOTE_CLIENTS,
-            0,
+            u32::from(shape.messages),
             0,
             MOST_INSTANCES,
             QUOTA,

@@ -79,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::outlet::InEnd;
+    use crate::outlet::trial::read_by_program;
 
     async fn write(sink: &mut impl Sink, bytes: &[u8]) -> usize {
         poll_fn(|cx| sink.poll_write(cx, &[IoSlice::new(bytes)])).await.unwrap()
@@ -86,26 +87,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_sink_that_is_taken_back_goes_at_once_where_nothing_waits() {
-        let (_read, write_end) = std::io::pipe().unwrap();
-        let (mut sink, revocation) = Revocable::new(InEnd::new(write_end.into(), false).unwrap());
+        let (_read, ours) = read_by_program();
+        let (mut sink, revocation) = Revocable::new(InEnd::new(ours, false).unwrap());
         write(&mut sink, b"all of it").await;
         let mut closed = pin!(poll_fn(|cx| sink.poll_closed(cx)));
-        assert!(futures_util::poll!(&mut closed).is_pending());
+        assert!(poll_fn(|cx| Poll::Ready(closed.as_mut().poll(cx).is_pending())).await);
         tokio::join!(closed, async { revocation.revoke() });
     }
 
     #[tokio::test]
     async fn a_full_sink_that_is_taken_back_first_takes_what_was_offered() {
-        let (mut read, write_end) = std::io::pipe().unwrap();
-        let (mut sink, revocation) = Revocable::new(InEnd::new(write_end.into(), false).unwrap());
+        let (mut read, ours) = read_by_program();
+        let (mut sink, revocation) = Revocable::new(InEnd::new(ours, false).unwrap());
         let mut offer =
             |cx: &mut Context<'_>| Poll::Ready(sink.poll_write(cx, &[IoSlice::new(&[7; 4096])]).is_pending());
-        while !poll_fn(&mut offer).await {}
+        let mut taken = 0;
+        while !poll_fn(&mut offer).await {
+            taken += 4096;
+        }
         revocation.revoke();
         let is_closed =
             |sink: &mut Revocable<InEnd>, cx: &mut Context<'_>| Poll::Ready(sink.poll_closed(cx).is_ready());
         assert!(!poll_fn(|cx| is_closed(&mut sink, cx)).await);
-        read.read_exact(&mut [0; 8192]).unwrap();
+        read.read_exact(&mut vec![0; taken]).unwrap();
         assert_eq!(write(&mut sink, &[8; 4096]).await, 4096);
         assert!(poll_fn(|cx| is_closed(&mut sink, cx)).await);
     }
