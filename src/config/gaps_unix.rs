@@ -2,11 +2,21 @@
 
 use toml::Spanned;
 
+use super::OutletKind;
 use super::typed::TypedDevice;
 use super::unsupported::{Gap, Places};
 
-pub(super) const GAPS: &[Gap] =
-    &[(sddl, "security descriptors, which are Windows'; write `owner`, `group` and `mode` instead of `sddl`")];
+pub(super) const GAPS: &[Gap] = &[
+    (sddl, "security descriptors, which are Windows'; write `owner`, `group` and `mode` instead of `sddl`"),
+    (pipes, "named pipes, which are Windows'; write \"fifo\" or \"socket\""),
+];
+
+fn pipes(device: &TypedDevice) -> Places {
+    let serial = device.serial.iter().filter_map(|serial| serial.get_ref().outlets.as_ref());
+    let pipes = device.pipe.iter().filter_map(|pipe| pipe.get_ref().outlets.as_ref());
+    let all = serial.chain(pipes).flat_map(Spanned::get_ref);
+    all.filter(|outlet| *outlet.get_ref() == OutletKind::Pipe).map(Spanned::span).collect()
+}
 
 fn sddl(device: &TypedDevice) -> Places {
     let pipes = device.pipe.iter().map(|pipe| &pipe.get_ref().sddl);
@@ -31,5 +41,14 @@ mod tests {
         let refused = unsupported(text, Path::new("t.toml"));
         assert_eq!(refused.iter().map(|e| e.line).collect::<Vec<_>>(), [4, 7, 10]);
         assert!(refused.iter().all(|e| e.message.contains("not in this version") && e.message.contains("`owner`")));
+    }
+
+    #[test]
+    fn named_pipes_are_refused_with_what_there_is_here() {
+        let text = "[[device]]\nname = \"d\"\nmatch = { vid = 1 }\n[device.serial]\noutlets = [\"fifo\", \"pipe\"]\n\
+                    [[device.pipe]]\nendpoint = 0x81\noutlets = [\"pipe\"]\n";
+        let refused = unsupported(text, Path::new("t.toml"));
+        assert_eq!(refused.iter().map(|e| e.line).collect::<Vec<_>>(), [5, 8]);
+        assert!(refused.iter().all(|e| e.message.contains("write \"fifo\"")), "{refused:?}");
     }
 }

@@ -12,7 +12,12 @@ pub(super) const GAPS: &[Gap] = &[
         "owners, groups and permission bits, which are Unix's; write `sddl` instead of `owner`, `group` and `mode`",
     ),
     (
-        terminals,
+        |device| outlets(device, &[OutletKind::Fifo, OutletKind::Socket]),
+        "FIFOs and Unix sockets, of which Windows has none; write \"pipe\", a named pipe, which several programs can open, \
+         or leave `outlets` out",
+    ),
+    (
+        |device| outlets(device, &[OutletKind::Tty]),
         "terminals; the pipe `serial` goes both ways, and `usbpipe serial NAME` sets its speed. Leave \"tty\" out",
     ),
 ];
@@ -27,10 +32,12 @@ fn owners_and_modes(device: &TypedDevice) -> Places {
     names.chain(modes).collect()
 }
 
-fn terminals(device: &TypedDevice) -> Places {
-    let outlets =
-        device.serial.iter().filter_map(|serial| serial.get_ref().outlets.as_ref()).flat_map(Spanned::get_ref);
-    outlets.filter(|outlet| *outlet.get_ref() == OutletKind::Tty).map(Spanned::span).collect()
+/// Outlets of these kinds, wherever they stand.
+fn outlets(device: &TypedDevice, kinds: &[OutletKind]) -> Places {
+    let serial = device.serial.iter().filter_map(|serial| serial.get_ref().outlets.as_ref());
+    let pipes = device.pipe.iter().filter_map(|pipe| pipe.get_ref().outlets.as_ref());
+    let all = serial.chain(pipes).flat_map(Spanned::get_ref);
+    all.filter(|outlet| kinds.contains(outlet.get_ref())).map(Spanned::span).collect()
 }
 
 #[cfg(test)]
@@ -44,8 +51,9 @@ mod tests {
         let text = "[[device]]\nname = \"d\"\nmatch = { vid = 1 }\ngroup = \"dialout\"\nmode = 0o600\n[device.serial]\n\
                     outlets = [\"fifo\", \"tty\"]\n[[device.pipe]]\nendpoint = 0x81\nsddl = \"D:(A;;GA;;;SY)\"\n";
         let refused = unsupported(text, Path::new("t.toml"));
-        assert_eq!(refused.iter().map(|e| e.line).collect::<Vec<_>>(), [4, 5, 7]);
+        assert_eq!(refused.iter().map(|e| e.line).collect::<Vec<_>>(), [4, 5, 7, 7]);
         assert!(refused[..2].iter().all(|e| e.message.contains("write `sddl`")), "{refused:?}");
-        assert!(refused[2].message.contains("`serial`"), "{refused:?}");
+        assert!(refused[2].message.contains("\"pipe\""), "{refused:?}");
+        assert!(refused[3].message.contains("`serial`"), "{refused:?}");
     }
 }

@@ -11,8 +11,3 @@ pub(super) fn of_device() -> Vec<OutletKind> {
 pub(super) fn of_endpoint() -> Vec<OutletKind> {
     vec![OutletKind::Fifo]
 }
-
-/// Why there is none of this kind, and what there is instead.
-pub(super) fn refusal(kind: OutletKind) -> Option<&'static str> {
-    (kind == OutletKind::Pipe).then_some("named pipes are those of Windows; write fifo or socket")
-}

@@ -65,10 +65,10 @@ impl Ring {
         let mut old = File::open(&self.path)?;
         old.seek(SeekFrom::Start(keep))?;
         io::copy(&mut old.take(self.length - keep), &mut new)?;
-        fs::rename(&new_path, &self.path)?;
         self.length = self.header.len() as u64 + self.length - keep;
+        // This closes the old one: Windows lets nothing take the place of a file that is open.
         self.file = BufWriter::with_capacity(BUFFER, new);
-        Ok(())
+        fs::rename(&new_path, &self.path)
     }
 
     fn failed(&self, error: &io::Error) -> Failure {

@@ -8,7 +8,7 @@ use toml::Spanned;
 use crate::config::error::{ConfigError, Source};
 use crate::config::typed::Typed;
 use crate::config::value::Value;
-use crate::config::{Access, OutletKind, kinds};
+use crate::config::{Access, OutletKind};
 
 /// What was found wrong so far. After a refusal readings go on with the default, so that one run shows all.
 pub(super) struct Checks<'a> {
@@ -80,9 +80,6 @@ impl<'a> Checks<'a> {
             match kinds.contains(kind.get_ref()) {
                 true => self.refuse(kind.span(), "the same outlet twice; name each kind once"),
                 false => kinds.push(*kind.get_ref()),
-            }
-            if let Some(why) = kinds::refusal(*kind.get_ref()) {
-                self.refuse(kind.span(), why);
             }
         }
         Some(kinds)
