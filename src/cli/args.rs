@@ -13,6 +13,8 @@ use crate::capture::{HEADER, MOST_CAPTURED};
 use crate::config::parse_size;
 use crate::selector::Selector;
 
+use super::system::SystemCommand;
+
 /// Turns USB pipes and CDC serial into ordinary pipes: FIFOs and sockets that any program can read and write.
 #[derive(Debug, Parser)]
 #[command(name = "usbpipe", version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
@@ -119,6 +121,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    #[command(flatten)]
+    System(SystemCommand),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,3 @@
-//! Who started a daemon in the foreground is a person, who reads what it says: nobody else is to be told.
+//! Who is told of a daemon's state: the service manager, if it is a service. A person in a console reads what it says.
 
-/// Outlets and commands work.
-pub(super) fn ready() {}
-
-/// The end has begun.
-pub(super) fn stopping() {}
+pub(super) use super::service_windows::{ready, stopping};

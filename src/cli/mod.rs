@@ -40,6 +40,8 @@ mod release;
 mod run;
 mod screen;
 mod serial_bytes;
+#[cfg(windows)]
+mod service_windows;
 #[cfg(unix)]
 #[path = "signals_unix.rs"]
 mod signals;
@@ -47,6 +49,12 @@ mod signals;
 #[path = "signals_windows.rs"]
 mod signals;
 mod status;
+#[cfg(unix)]
+#[path = "system_unix.rs"]
+mod system;
+#[cfg(windows)]
+#[path = "system_windows.rs"]
+mod system;
 mod top;
 mod udev;
 
@@ -71,7 +79,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    logging::start(args.verbose, default_level(&args.command));
+    logging::start(args.verbose, default_level(&args.command), log_file(&args.command).as_deref());
     match dispatch(args) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -129,6 +137,7 @@ fn dispatch(args: Args) -> Outcome {
             Ok(0)
         }
         Command::Man { out } => man::man(out),
+        Command::System(command) => command.run(dir, config),
     }
 }
 
@@ -155,7 +164,15 @@ fn run_dir(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
 fn default_level(command: &Command) -> &'static str {
     match command {
         Command::Run | Command::Bridge { .. } => "info",
+        Command::System(_) => "info",
         _ => "warn",
+    }
+}
+
+fn log_file(command: &Command) -> Option<PathBuf> {
+    match command {
+        Command::System(command) => command.log_file(),
+        _ => None,
     }
 }
 

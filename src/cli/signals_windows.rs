@@ -1,10 +1,11 @@
-//! What ends a daemon in a console: Ctrl-C, Ctrl-Break, closing the window, logging off. What follows from them is
-//! others' business.
+//! What ends a daemon in a console: Ctrl-C, Ctrl-Break, closing the window, logging off; and what the service manager asks
+//! of one that is a service. What follows from them is others' business.
 
 use tokio::signal::windows::{
     CtrlBreak, CtrlC, CtrlClose, CtrlLogoff, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown,
 };
 
+use super::service_windows::Controls;
 use super::{Failure, Outcome};
 
 /// The events of a console that a daemon knows.
@@ -14,14 +15,14 @@ pub(super) struct Signals {
     close: CtrlClose,
     logoff: CtrlLogoff,
     shutdown: CtrlShutdown,
+    service: Controls,
 }
 
 /// What an event means.
 pub(super) enum Received {
     /// The end.
     End,
-    /// Reading the configuration again, which no event of a console asks for.
-    #[allow(dead_code, reason = "Unix has a signal for it")]
+    /// Reading the configuration again, which only the service manager asks for.
     Reload,
 }
 
@@ -35,6 +36,7 @@ impl Signals {
                 close: ctrl_close()?,
                 logoff: ctrl_logoff()?,
                 shutdown: ctrl_shutdown()?,
+                service: Controls::take(),
             })
         };
         listen().map_err(cannot)
@@ -47,6 +49,7 @@ impl Signals {
             _ = self.close.recv() => Received::End,
             _ = self.logoff.recv() => Received::End,
             _ = self.shutdown.recv() => Received::End,
+            asked = self.service.next() => asked,
         }
     }
 

@@ -3,21 +3,21 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
+use std::os::windows::io::AsRawHandle;
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tempfile::TempDir;
 use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY};
-use windows_sys::Win32::System::Console::{
-    AttachConsole, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
-};
+use windows_sys::Win32::Storage::FileSystem::ReadFile;
 use windows_sys::Win32::System::Pipes::WaitNamedPipeW;
-use windows_sys::Win32::System::Threading::CREATE_NEW_CONSOLE;
+use windows_sys::Win32::System::Threading::{CREATE_NEW_CONSOLE, CREATE_NO_WINDOW};
 
 use super::PATIENCE;
+#[allow(unused_imports, reason = "each test binary uses its own part of it")]
 pub use super::bus::Outside;
 
 /// A prefix of pipes that no other daemon has.
@@ -85,17 +85,21 @@ pub fn with_console(command: &mut Command) -> &mut Command {
     command.creation_flags(CREATE_NEW_CONSOLE)
 }
 
-/// Ctrl-C on the console of a program, which must be its own. This process has no use for one.
+/// Ctrl-C on the console of a program, which must be its own, by a program that is there for just that.
 pub fn ask_to_end(pid: u32) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    let ok = |result: i32, what: &str| assert!(result != 0, "{what}: {}", io::Error::last_os_error());
-    // SAFETY: these take no pointers but the handler, and none means to ignore Ctrl-C.
-    unsafe {
-        FreeConsole();
-        ok(AttachConsole(pid), "AttachConsole");
-        ok(SetConsoleCtrlHandler(None, 1), "SetConsoleCtrlHandler");
-        ok(GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0), "GenerateConsoleCtrlEvent");
-        FreeConsole();
-    }
+    let mut client = Command::new(std::env::var("USBPIPE_TEST_CLIENT").unwrap());
+    let status = client.args(["interrupt", &pid.to_string()]).creation_flags(CREATE_NO_WINDOW).status().unwrap();
+    // Its own Ctrl-C may end it, when that has reached the other.
+    assert!(status.success() || status.code() == Some(CONTROL_C_EXIT), "no Ctrl-C: {status}");
 }
+
+/// The error that one more ReadFile of a pipe ends with, which the standard library takes for the end of a file.
+pub fn last_read_error(pipe: &File) -> Option<u32> {
+    let (mut byte, mut got) = (0u8, 0);
+    // SAFETY: the handle is open for synchronous work, and both places outlive the call.
+    let read = unsafe { ReadFile(pipe.as_raw_handle(), &mut byte, 1, &mut got, null_mut()) };
+    (read == 0).then(|| io::Error::last_os_error().raw_os_error().unwrap() as u32)
+}
+
+/// STATUS_CONTROL_C_EXIT.
+const CONTROL_C_EXIT: i32 = 0xc000_013a_u32 as i32;

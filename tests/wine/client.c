@@ -4,6 +4,7 @@
  *   client messages PIPE COUNT   prints the length of what each of so many reads gives, in message mode
  *   client write PIPE            copies stdin to the pipe
  *   client ask PIPE TEXT         writes TEXT and a line feed, and prints the line that comes back
+ *   client interrupt PROCESS     types Ctrl-C in the console of a process
  *
  * It ends with 0, or with 1 and the number of the error on stderr. It waits in WaitNamedPipe alone: ERROR_PIPE_BUSY is fatal. */
 
@@ -88,6 +89,17 @@ static int ask(HANDLE pipe, const wchar_t *text)
     return 0;
 }
 
+/* Ctrl-C on the console of another program. This one is on it for that long, and would not outlive its own Ctrl-C. */
+static int interrupt(DWORD pid)
+{
+    FreeConsole();
+    if (!AttachConsole(pid))
+        return failed("AttachConsole");
+    if (!SetConsoleCtrlHandler(NULL, TRUE) || !GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0))
+        return failed("GenerateConsoleCtrlEvent");
+    return 0;
+}
+
 int wmain(int count, wchar_t **words)
 {
     const wchar_t *verb = count > 1 ? words[1] : L"", *what = count > 3 ? words[3] : L"";
@@ -97,6 +109,8 @@ int wmain(int count, wchar_t **words)
         fputs("usage: client read|messages|write|ask PIPE [BYTES|COUNT|TEXT]\n", stderr);
         return 2;
     }
+    if (!wcscmp(verb, L"interrupt"))
+        return interrupt(wcstoul(words[2], NULL, 10));
     /* Message mode is set by FILE_WRITE_ATTRIBUTES, which GENERIC_READ alone does not give. */
     pipe = opened(words[2], is_ask ? GENERIC_READ | GENERIC_WRITE : is_write ? GENERIC_WRITE : GENERIC_READ | FILE_WRITE_ATTRIBUTES);
     if (pipe == INVALID_HANDLE_VALUE)

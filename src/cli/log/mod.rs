@@ -19,7 +19,7 @@ use super::serial_bytes::{News, SerialBytes};
 use super::signals::{Received, Signals};
 use super::{Failure, Outcome, run_dir};
 use lines::Lines;
-use rotation::Rotation;
+pub(super) use rotation::Rotation;
 
 /// `usbpipe log NAME`.
 pub(super) async fn log(dir: Option<PathBuf>, args: LogArgs) -> Outcome {

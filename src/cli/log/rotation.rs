@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Where lines go.
-pub(super) struct Rotation {
+pub(in crate::cli) struct Rotation {
     path: PathBuf,
     file: File,
     length: u64,
@@ -21,7 +21,7 @@ impl Rotation {
     ///
     /// # Errors
     /// Those of open(2).
-    pub(super) fn open(path: &Path, limit: u64, keep: u32) -> io::Result<Self> {
+    pub(in crate::cli) fn open(path: &Path, limit: u64, keep: u32) -> io::Result<Self> {
         let file = append(path)?;
         let length = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, length, limit, keep })
@@ -31,7 +31,7 @@ impl Rotation {
     ///
     /// # Errors
     /// Those of write(2) and rename(2).
-    pub(super) fn write(&mut self, line: &str) -> io::Result<()> {
+    pub(in crate::cli) fn write(&mut self, line: &str) -> io::Result<()> {
         if self.length > 0 && self.length + line.len() as u64 > self.limit {
             self.rotate()?;
         }
@@ -43,7 +43,7 @@ impl Rotation {
     ///
     /// # Errors
     /// Those of open(2).
-    pub(super) fn reopen(&mut self) -> io::Result<()> {
+    pub(in crate::cli) fn reopen(&mut self) -> io::Result<()> {
         *self = Self::open(&self.path, self.limit, self.keep)?;
         Ok(())
     }

@@ -10,9 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use nusb::hotplug::HotplugWatch;
+use futures_util::stream::{BoxStream, pending};
+use nusb::hotplug::HotplugEvent;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+use windows_sys::{s, w};
 
 use super::serial_port_changes;
 
@@ -40,7 +43,7 @@ impl Hotplug {
             news.mark_unchanged();
             return Ok(News(news));
         }
-        let devices = nusb::watch_devices().map_err(io::Error::from)?;
+        let devices = devices()?;
         let ports = serial_port_changes()?;
         let (sender, news) = watch::channel(0);
         let task = tokio::spawn(listen(devices, ports, sender));
@@ -73,7 +76,24 @@ impl Drop for Running {
     }
 }
 
-async fn listen(mut devices: HotplugWatch, mut ports: watch::Receiver<()>, news: watch::Sender<u64>) {
+/// News of devices; none under Wine, which has no devices here and ends programs that ask for such news.
+fn devices() -> io::Result<BoxStream<'static, HotplugEvent>> {
+    if is_wine() {
+        return Ok(pending().boxed());
+    }
+    Ok(nusb::watch_devices().map_err(io::Error::from)?.boxed())
+}
+
+fn is_wine() -> bool {
+    // SAFETY: both names end with a NUL, and every process has this library.
+    unsafe { GetProcAddress(GetModuleHandleW(w!("ntdll.dll")), s!("wine_get_version")) }.is_some()
+}
+
+async fn listen(
+    mut devices: BoxStream<'static, HotplugEvent>,
+    mut ports: watch::Receiver<()>,
+    news: watch::Sender<u64>,
+) {
     let tell = || news.send_modify(|count| *count += 1);
     loop {
         tokio::select! {

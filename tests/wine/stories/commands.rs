@@ -1,0 +1,57 @@
+//! Commands as somebody types them into a console.
+
+use std::io::Write;
+
+use firmware_mock::DeviceKind::{Knob, Zero};
+use tempfile::TempDir;
+
+use crate::common::{Bus, Daemon, read_exactly, stands, usbpipe};
+
+#[test]
+fn ctrl_c_ends_a_daemon_in_order() {
+    let bus = Bus::with(&[Zero]);
+    let mut daemon = Daemon::run(&bus.device("zero", ""));
+    let path = daemon.path("zero/ep_81");
+    assert!(stands(&path));
+    assert!(daemon.end().success());
+    assert!(!stands(&path));
+}
+
+#[test]
+fn a_path_with_blanks_and_other_letters_is_taken_as_it_is() {
+    let bus = Bus::with(&[Knob]);
+    let temp = TempDir::new().unwrap();
+    let folder = temp.path().join("Zähler & Knöpfe (neu)");
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("my usbpipe.toml");
+    std::fs::write(&file, bus.device("knob", "")).unwrap();
+    let check = |path: &std::path::Path| usbpipe().arg("config").arg("check").arg("-c").arg(path).output().unwrap();
+    let good = check(&file);
+    assert!(good.status.success(), "{good:?}");
+    std::fs::write(&file, "[[device]]\nname = 5\n").unwrap();
+    let bad = check(&file);
+    assert_eq!(bad.status.code(), Some(2));
+    let said = String::from_utf8(bad.stderr).unwrap();
+    assert!(said.contains("my usbpipe.toml:2:8"), "{said}");
+}
+
+#[test]
+fn unix_words_in_a_configuration_are_refused_with_those_of_windows() {
+    let temp = TempDir::new().unwrap();
+    let file = temp.path().join("usbpipe.toml");
+    std::fs::write(&file, "[[device]]\nname = \"d\"\nmatch = { vid = 1 }\ngroup = \"dialout\"\n").unwrap();
+    let output = usbpipe().arg("-c").arg(&file).arg("run").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("usbpipe.toml:4:9") && said.contains("`sddl`"), "{said}");
+}
+
+#[test]
+fn the_demo_in_wine_bridges_devices_that_are_in_it_too() {
+    let mut demo = Daemon::demo();
+    let bytes = read_exactly(demo.reader("knob/ep_81"), 80).1;
+    assert_eq!(bytes.len(), 80);
+    demo.writer("zero/ep_02").write_all(b"there and back").unwrap();
+    assert_eq!(read_exactly(demo.reader("zero/ep_82"), 14).1, b"there and back");
+    assert!(demo.end().success());
+}

@@ -1,0 +1,80 @@
+//! Many programs at one pipe, and programs that vanish.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::thread;
+
+use firmware_mock::DeviceKind::Zero;
+
+use crate::common::bytes::{assert_same, pattern};
+use crate::common::{Bus, Daemon, read_exactly, wait_named_pipe};
+
+/// A daemon with gadget zero; the bus must stay.
+fn zero() -> (Bus, Daemon) {
+    let bus = Bus::with(&[Zero]);
+    let daemon = Daemon::run(&bus.device("zero", ""));
+    (bus, daemon)
+}
+
+#[test]
+fn sixteen_clients_of_one_pipe_get_every_byte_each() {
+    const EACH: usize = 4 << 20;
+    let bus = Bus::with(&[Zero]);
+    let daemon = Daemon::run(&bus.device("zero", "[[device.pipe]]\nendpoint = 0x81\npatience = \"forever\"\n"));
+    let clients: Vec<File> = (0..16).map(|_| daemon.reader("zero/ep_81")).collect();
+    daemon.wait_pipe("zero", "ep_81", |pipe| pipe["clients"].as_array().unwrap().len() == 16);
+    let expected = pattern(EACH);
+    thread::scope(|scope| {
+        let readers: Vec<_> = clients.into_iter().map(|client| scope.spawn(|| follow(client, &expected))).collect();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    assert_eq!(daemon.count("zero", "ep_81", "lost_bytes"), 0);
+}
+
+/// Reads as much as is expected. The first byte of a client is the first of a packet.
+fn follow(mut client: File, expected: &[u8]) {
+    let mut bytes = vec![0; 65536];
+    let mut at = 0;
+    while at < expected.len() {
+        let n = client.read(&mut bytes).unwrap().min(expected.len() - at);
+        assert!(n > 0, "the end after {at} bytes");
+        assert_same(&expected[at..at + n], &bytes[..n], at);
+        at += n;
+    }
+}
+
+#[test]
+fn clients_that_vanish_harm_nobody() {
+    let (_bus, daemon) = zero();
+    let steady = daemon.reader("zero/ep_81");
+    for round in 0..50 {
+        let client = daemon.reader("zero/ep_81");
+        if round % 2 == 0 {
+            drop(read_exactly(client, 1000));
+        }
+    }
+    let (_steady, bytes) = read_exactly(steady, 1 << 20);
+    assert_same(&pattern(1 << 20), &bytes, 0);
+    daemon.wait_pipe("zero", "ep_81", |pipe| pipe["clients"].as_array().unwrap().len() == 1);
+}
+
+#[test]
+fn a_program_that_opens_first_to_probe_and_then_to_use_is_served() {
+    let (_bus, daemon) = zero();
+    let path = daemon.path("zero/ep_81");
+    for _ in 0..20 {
+        drop(File::open(&path).unwrap());
+        read_exactly(File::open(&path).unwrap(), 512);
+    }
+}
+
+#[test]
+fn a_hundred_programs_in_turn_never_see_a_busy_pipe() {
+    let (_bus, daemon) = zero();
+    let path = daemon.path("zero/ep_81");
+    for round in 0..100 {
+        wait_named_pipe(&path, 20_000).unwrap();
+        let client = OpenOptions::new().read(true).open(&path).unwrap_or_else(|e| panic!("in round {round}: {e}"));
+        read_exactly(client, 512);
+    }
+}
