@@ -56,7 +56,8 @@ impl Rotation {
             }
         }
         if self.keep == 0 {
-            fs::remove_file(&self.path)?;
+            // Emptied, because Windows makes no file of this name while a removed one is open.
+            File::create(&self.path)?;
         }
         self.reopen()
     }
