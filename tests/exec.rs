@@ -132,6 +132,21 @@ fn a_seqpacket_socketpair_on_an_inherited_descriptor_talks_to_the_board() {
     assert_eq!(said(exec(&board.daemon.dir, &words)), "SUM 42\n");
 }
 
+/// Also of a pipe in the stream framing, which knows no boundaries by itself.
+#[test]
+fn each_transfer_is_a_message_of_a_seqpacket_socketpair_a_zlp_an_empty_one() {
+    if !is_python_there() {
+        println!("skipped: each_transfer_is_a_message_of_a_seqpacket_socketpair_a_zlp_an_empty_one: no python3");
+        return;
+    }
+    let bus = Bus::with(&[Zero]);
+    let daemon = Daemon::run(&bus.device("zero", ""));
+    let script = "import socket, sys\nback, out = (socket.socket(fileno=n) for n in (3, 4))\nback.settimeout(10)\n\
+                  for n in (1, 512, 0, 600, 0, 0, 5):\n    out.send(bytes(n))\n    print(len(back.recv(9999)), file=sys.stderr)";
+    let words = ["zero", "--fd", "3=ep_82:packet", "--fd", "4=ep_02:packet", "--", "python3", "-c", script];
+    assert_eq!(said(exec(&daemon.dir, &words)), "1\n512\n0\n600\n0\n0\n5\n");
+}
+
 /// Runs a command and waits until these are its descriptors, by number, as `ls -l /proc/PID/fd` shows them: while it starts,
 /// it opens and closes libraries.
 fn wait_descriptors(mut command: Command, words: &[&str], wanted: &[(u32, &str)]) {
@@ -234,7 +249,7 @@ fn words_in_braces_are_paths() {
     let head = output(exec(&daemon.dir, &["zero", "--", "head", "-q", "-c", "100", "{ep_81}", "{ep_81}"]));
     assert_eq!(head.stdout.len(), 200);
     let told = output(exec(&daemon.dir, &["zero", "--", "cat", "{port}"]));
-    assert!(String::from_utf8_lossy(&told.stderr).contains("zero has no serial.tty"));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("zero has no serial line"));
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct BulkIn {
     /// As wanted, and as there is memory for.
     wanted: Sizes,
     sizes: Sizes,
+    /// Whether what is empty waits for the readers, too.
+    shows_zlps: bool,
 }
 
 impl BulkIn {
@@ -36,7 +38,13 @@ impl BulkIn {
     ) -> Self {
         readers.restart();
         let stock = Stock::new(Style { endpoint, framing }, Place::write, sizes.queue, counters);
-        Self { stock, wanted: sizes, sizes }
+        Self { stock, wanted: sizes, sizes, shows_zlps: framing != Framing::Stream }
+    }
+
+    /// Keeps ZLPs in the stream framing, too, for readers to whom each transfer is a message.
+    #[must_use]
+    pub fn with_zlps(self) -> Self {
+        Self { shows_zlps: true, ..self }
     }
 
     /// Wants less memory in flight from the next run on: half as many transfers, and where a record is no transfer,
@@ -146,7 +154,7 @@ impl InPump for BulkIn {
             Err(error) => self.stock.failure = self.stock.failure.or(Some(error)),
         }
         let shown = match transfer.status {
-            Ok(()) => transfer.actual > 0 || self.stock.style.framing != Framing::Stream,
+            Ok(()) => transfer.actual > 0 || self.shows_zlps,
             Err(TransferError::Cancelled | TransferError::Disconnected) => transfer.actual > 0,
             Err(_) => transfer.actual > 0 || self.stock.style.framing == Framing::Jsonl,
         };

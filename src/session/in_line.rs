@@ -257,7 +257,10 @@ impl InLine {
         } else if !self.pump.as_mut().is_some_and(Pump::waits_for_readers) {
             let sizes = plan::sizes(&self.config, endpoint);
             let readers = &mut self.readers;
-            self.pump = Some(Pump::Bulk(BulkIn::new(endpoint.address, framing, sizes, readers, counters)));
+            let pump = BulkIn::new(endpoint.address, framing, sizes, readers, counters);
+            // A serial function has bytes, not transfers, and an empty message would be taken for their end.
+            let is_serial = self.context.openings.is_some();
+            self.pump = Some(Pump::Bulk(if is_serial { pump } else { pump.with_zlps() }));
         }
     }
 }

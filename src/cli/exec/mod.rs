@@ -115,6 +115,11 @@ async fn port_of(dir: &Path, device: &str) -> Result<PathBuf, Failure> {
     let all = status::ask(dir).await?;
     let pipes = all.into_iter().find(|d| d.name == device).map(|d| d.pipes);
     let Some(pipes) = pipes else { return Err(Failure::run_time(format!("this daemon has no device {device:?}"))) };
+    if !pipes.iter().any(|pipe| pipe.outlet.starts_with("serial.")) {
+        let there: Vec<&str> = pipes.iter().map(|pipe| pipe.outlet.as_str()).collect();
+        let there = if there.is_empty() { "none but its control pipe".to_owned() } else { there.join(", ") };
+        return Err(Failure::run_time(format!("{device} has no serial line for {{port}}; its pipes: {there}")));
+    }
     let tty = pipes.into_iter().find_map(|pipe| pipe.tty);
     tty.map(PathBuf::from).ok_or_else(|| {
         Failure::run_time(format!("{device} has no serial.tty for {{port}}; add \"tty\" to its `outlets`"))
