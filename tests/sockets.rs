@@ -289,6 +289,9 @@ fn where_descriptors_run_out_connections_are_refused_and_clients_go_on() {
         (0..100).map(|_| UnixStream::connect(daemon.path("zero/ep_82.sock")).unwrap()).collect();
     let said = daemon.wait_said("refuse");
     assert!(said.contains("LimitNOFILE"), "{said}");
+    let status = daemon.ask(&["status"]);
+    let said = String::from_utf8_lossy(&status.stderr);
+    assert!(status.status.code() == Some(1) && said.contains("no descriptors left"), "{status:?}");
     wait_for(|| has_ended(&kept[99]).then_some(()), || "the last one is not refused".into());
     let ticks = cpu_ticks(daemon.child.id());
     wait_rest(daemon.child.id());

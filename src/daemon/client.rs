@@ -47,11 +47,13 @@ impl Client {
     /// # Errors
     /// [`ClientError::Broken`] or [`ClientError::Refused`].
     pub async fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        self.send(request).await?;
-        let Some(line) = self.next_line().await? else {
-            return Err(ClientError::Broken(self.path.clone(), io::ErrorKind::UnexpectedEof.into()));
-        };
-        self.understand(line.as_bytes())
+        let sent = self.send(request).await;
+        // A daemon that turns a client away says why, and reads nothing.
+        match (self.next_line().await, sent) {
+            (Ok(Some(line)), _) => self.understand(line.as_bytes()),
+            (_, Err(e)) | (Err(e), _) => Err(e),
+            (Ok(None), Ok(())) => Err(ClientError::Broken(self.path.clone(), io::ErrorKind::UnexpectedEof.into())),
+        }
     }
 
     async fn send(&mut self, request: &Request) -> Result<(), ClientError> {

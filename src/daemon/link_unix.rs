@@ -1,15 +1,24 @@
-//! Connections of `admin.sock` on Unix: stream sockets. It knows nothing of what is said on them.
+//! Connections of `admin.sock` on Unix: stream sockets. It knows nothing of what is said on them, but for what it tells
+//! those for whom no descriptor is left.
 
+use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
+use std::task::{Context, Poll};
 
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::outlet::{Connection, Peer};
+use crate::outlet::{Connection, Peer, is_exhausted};
 
 /// Where commands connect.
-pub(super) type Listener = UnixListener;
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: UnixListener,
+    /// Given up where descriptors have run out, so that a client can be told.
+    reserve: Option<File>,
+}
 /// A connection, of either side.
 pub(super) type Stream = UnixStream;
 /// What the other side says.
@@ -17,12 +26,44 @@ pub(super) type ReadHalf = tokio::net::unix::OwnedReadHalf;
 /// What is said to the other side.
 pub(super) type WriteHalf = tokio::net::unix::OwnedWriteHalf;
 
-/// The next connection.
+impl Listener {
+    /// Takes connections of this socket.
+    pub(super) fn of(socket: UnixListener) -> Self {
+        Self { socket, reserve: reserve() }
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        loop {
+            match self.socket.poll_accept(cx) {
+                Poll::Ready(Ok((stream, _))) if self.has_reserve() => return Poll::Ready(Ok(stream)),
+                Poll::Ready(Ok((stream, _))) => refuse(&stream, EXHAUSTED),
+                // accept(2) says this also where nobody waits.
+                Poll::Ready(Err(e)) if is_exhausted(&e) && self.reserve.take().is_some() => {}
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => {
+                    self.has_reserve();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn has_reserve(&mut self) -> bool {
+        self.reserve = self.reserve.take().or_else(reserve);
+        self.reserve.is_some()
+    }
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// The next connection. Where it takes the last descriptor, its client is told so instead.
 ///
 /// # Errors
 /// Those of accept(2).
 pub(super) async fn accept(listener: &mut Listener) -> io::Result<Stream> {
-    listener.accept().await.map(|(stream, _)| stream)
+    poll_fn(|cx| listener.poll_accept(cx)).await
 }
 
 /// Connects to a daemon.
@@ -71,3 +112,6 @@ impl Given {
         let _ = self.0.write_all(line.as_bytes());
     }
 }
+
+const EXHAUSTED: &str = "{\"error\":\"the daemon has no descriptors left; close some programs that have its outlets open, \
+                         or raise its limit (`ulimit -n`, LimitNOFILE= of systemd)\"}\n";

@@ -36,7 +36,7 @@ pub fn default_run_dir() -> Result<PathBuf, String> {
 /// Those of the reactor.
 pub(super) fn take(passed: Passed) -> io::Result<Listener> {
     passed.set_nonblocking(true)?;
-    UnixListener::from_std(passed)
+    UnixListener::from_std(passed).map(Listener::of)
 }
 
 /// Binds the socket, in place of one that a killed daemon left.
@@ -47,7 +47,7 @@ pub(super) fn bind(dir: &Dir) -> Result<Listener, DirError> {
     let path = dir.socket_path(ADMIN)?;
     let listener = UnixListener::bind(&path).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
     dir.set_access(ADMIN, 0o660, &Access::default()).inspect_err(|_| dir.remove(ADMIN))?;
-    Ok(listener)
+    Ok(Listener::of(listener))
 }
 
 /// Whether the file that is held is still the one of this name.

@@ -86,10 +86,11 @@ impl Listener {
         self.fd.async_io(Interest::READABLE, |fd| accept(fd.as_raw_fd())).await
     }
 
-    /// Closes one waiting connection although there is no descriptor for it. False when that is impossible too.
+    /// Closes one waiting connection although there is no descriptor for it. False when that is impossible too, or when
+    /// none waits; then [`Listener::accept`] waits for the next one.
     pub fn turn_away(&mut self) -> bool {
         let had_reserve = self.reserve.take().is_some();
-        let turned_away = had_reserve && accept(self.fd.as_raw_fd()).is_ok();
+        let turned_away = had_reserve && self.fd.try_io(Interest::READABLE, |fd| accept(fd.as_raw_fd())).is_ok();
         self.reserve = reserve();
         turned_away
     }

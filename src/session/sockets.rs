@@ -20,12 +20,15 @@ pub(super) async fn serve(mut listener: Listener, line: String, shared: Arc<Shar
                 }
             }
             Err(e) if is_exhausted(&e) => {
-                let why =
-                    format!("{e}; close some programs, or raise the limit (`ulimit -n`, LimitNOFILE= of systemd)");
-                refusals.tell(&shared, &Peer::default(), &why);
-                // Where not even that works, asking again at once would only spin.
-                let pause = if listener.turn_away() { TURNED_AWAY } else { EXHAUSTED };
-                tokio::time::sleep(pause).await;
+                // accept(2) says this also where nobody waits, and then there is nobody to be told of.
+                if listener.turn_away() {
+                    let why =
+                        format!("{e}; close some programs, or raise the limit (`ulimit -n`, LimitNOFILE= of systemd)");
+                    refusals.tell(&shared, &Peer::default(), &why);
+                    tokio::time::sleep(TURNED_AWAY).await;
+                } else {
+                    tokio::time::sleep(EXHAUSTED).await;
+                }
             }
             Err(_) => tokio::time::sleep(EXHAUSTED).await,
         }
