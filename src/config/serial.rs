@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Access, Idle, OnOpen, OutletKind, SerialMode, kinds};
+use super::{Access, Idle, OnOpen, OutletKind, Patience, SerialMode, kinds};
 
 /// `[device.serial]`. What is `None` is left as the driver or the device has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub struct SerialConfig {
     pub idle: Idle,
     /// How long written bytes may take to reach the device at the end; 1 s.
     pub flush: Duration,
+    /// How long a slow reader may hold up the others.
+    pub patience: Patience,
     /// bInterfaceNumber of the CDC control interface; `None` takes the first.
     pub interface: Option<u8>,
     /// Owner of its outlets. In the file `mode` is the line's here, so permission bits are the device's.
@@ -97,6 +99,7 @@ impl Default for SerialConfig {
             on_open: OnOpen::default(),
             idle: Idle::default(),
             flush: Duration::from_secs(1),
+            patience: Patience::default(),
             interface: None,
             access: Access::default(),
         }

@@ -63,6 +63,7 @@ run = ["./logger", ""]
 on_open = "discard"
 idle = "drain"
 flush = 0
+patience = "forever"
 interface = 2
 owner = "u"
 group = "g"
@@ -183,6 +184,7 @@ fn every_key_is_understood() {
         on_open: OnOpen::Discard,
         idle: Idle::Drain,
         flush: Duration::ZERO,
+        patience: Patience::Forever,
         interface: Some(2),
         access: access(Some("u"), Some("g"), None),
     };
@@ -258,7 +260,9 @@ fn shapes_that_the_file_cannot_have_are_refused_in_its_own_words() {
     assert_refused("[[device]]\n  colour = 1", "2:3", "unknown key `colour`, expected one of `name`");
     assert_refused("[[device]]\nname = 1", "2:8", "expected a string");
     assert_refused("[[device]]\nmatch = { vid = true }", "2:17", "expected a number or a string");
-    assert_refused("[[device]]\nunplug = \"wait\"", "2:10", "unknown value `wait`, expected `hold` or `eof`");
+    assert_refused("[[device]]\nunplug = \"wait\"", "2:10", "`unplug`: unknown value `wait`, expected `hold` or `eof`");
+    assert_refused("[[device]]\nunplug = 3", "2:10", "`unplug`: expected a string");
+    assert_refused("[[device]]\nserial = { outlets = [\"fif\"] }", "2:23", "`outlets`: unknown value `fif`");
     assert_refused("[[device]]\nname = \"a\"\nname = \"b\"", "3:1", "duplicate key");
     assert_refused("[device]\nname = \"a\"", "1:1", "write [[device]]");
     assert_refused("[[device]]\n[[device.pipe]]\nqueue = 1", "2:1", "missing key `endpoint`");

@@ -94,6 +94,7 @@ pub(super) struct TypedSerial {
     pub(super) on_open: Typed<OnOpen>,
     pub(super) idle: Typed<Idle>,
     pub(super) flush: Typed<Value>,
+    pub(super) patience: Typed<Value>,
     pub(super) interface: Typed<Value>,
     pub(super) owner: Typed<String>,
     pub(super) group: Typed<String>,
@@ -104,8 +105,18 @@ pub(super) struct TypedSerial {
 pub(super) fn read(source: &Source<'_>) -> Result<TypedConfig, ConfigError> {
     toml::from_str(source.text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        source.error(span, &in_words_of_the_file(error.message()))
+        let message = in_words_of_the_file(error.message());
+        match key_before(source.text, span.start) {
+            Some(key) => source.error(span, &format!("`{key}`: {message}")),
+            None => source.error(span, &message),
+        }
     })
+}
+
+/// The key whose value, or first element, begins here.
+fn key_before(text: &str, value: usize) -> Option<&str> {
+    let before = text.get(..value)?.trim_end().trim_end_matches('[').trim_end().strip_suffix('=')?.trim_end();
+    before.rsplit(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).next().filter(|key| !key.is_empty())
 }
 
 /// serde speaks of the program's types; the user sees keys and tables.
@@ -115,6 +126,8 @@ fn in_words_of_the_file(message: &str) -> String {
             "one table where a list of tables is meant; write [[device]] or [[device.pipe]] with two brackets"
                 .to_owned()
         }
+        // What an enum says of a value that is no text.
+        _ if message.starts_with("wanted ") => "expected a string".to_owned(),
         _ => message
             .replace("unknown field", "unknown key")
             .replace("missing field", "missing key")

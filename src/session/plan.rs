@@ -65,6 +65,7 @@ pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
         on_open: config.on_open,
         idle: config.idle,
         flush: config.flush,
+        patience: config.patience,
         access: config.access.clone(),
         ..PipeConfig::new(address)
     }

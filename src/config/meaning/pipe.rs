@@ -139,7 +139,8 @@ fn queue(checks: &mut Checks<'_>, table: &TypedPipe, transfer: u32) -> Option<u1
     given
 }
 
-fn patience(value: &Value) -> Result<Patience, String> {
+/// A time, or `"forever"`.
+pub(super) fn patience(value: &Value) -> Result<Patience, String> {
     match value {
         Value::Text(text) if text == "forever" => Ok(Patience::Forever),
         value => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::checks::{Checks, choice};
+use super::pipe::patience;
 use crate::config::typed::TypedSerial;
 use crate::config::value::DAY;
 use crate::config::{Access, Driver, OutletKind, PROFILES, Program, SerialConfig, SerialMode};
@@ -30,6 +31,7 @@ pub(super) fn serial(checks: &mut Checks<'_>, typed: &Spanned<TypedSerial>, is_r
         on_open: choice(&table.on_open).unwrap_or_default(),
         idle: choice(&table.idle).unwrap_or_default(),
         flush: checks.read("flush", &table.flush, |v| v.duration(any_time)).unwrap_or(default.flush),
+        patience: checks.read("patience", &table.patience, patience).unwrap_or_default(),
         interface: checks.read("interface", &table.interface, |v| v.integer(0..=255)),
         access: Access { mode: None, ..checks.access(&table.owner, &table.group, &None, &table.sddl) },
     }
