@@ -8,7 +8,10 @@ import os
 import sys
 import time
 
-import serial  # the package python3-serial, or: pip install pyserial
+try:
+    import serial
+except ModuleNotFoundError:
+    sys.exit("board.py: this Python has no pyserial; install the package python3-serial, or: pip install pyserial")
 
 
 def main(place):

@@ -19,14 +19,14 @@ use super::system::SystemCommand;
 #[derive(Debug, Parser)]
 #[command(name = "usbpipe", version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
 pub(super) struct Args {
-    #[arg(long, global = true, value_name = "DIR", help = DIR_HELP)]
+    #[arg(long, global = true, value_name = "DIR", help = DIR_HELP, display_order = LAST)]
     pub(super) dir: Option<PathBuf>,
 
-    #[arg(short, long, global = true, value_name = "FILE", help = CONFIG_HELP)]
+    #[arg(short, long, global = true, value_name = "FILE", help = CONFIG_HELP, display_order = LAST)]
     pub(super) config: Option<PathBuf>,
 
     /// Say more on stderr; twice for still more. RUST_LOG works too
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = LAST)]
     pub(super) verbose: u8,
 
     #[command(subcommand)]
@@ -220,10 +220,13 @@ pub(super) struct UdevArgs {
     pub(super) start: bool,
 }
 
+/// Where the options of all commands stand: behind those of the command.
+const LAST: usize = 900;
+
 const AFTER_HELP: &str = "\
 Try it without hardware: usbpipe demo
 
-Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.";
+Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration; of exec and release the command's.";
 
 const AFTER_LONG_HELP: &str = "\
 Try it without hardware: usbpipe demo
@@ -236,7 +239,7 @@ Files:
 
 Environment: USBPIPE_DIR is the run directory, RUST_LOG says what is logged.
 
-Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.";
+Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration; of exec and release the command's.";
 
 const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, a port such as /dev/ttyACM0, or \
                          usbip://HOST[:PORT]/BUSID";
@@ -255,13 +258,13 @@ Requests:
   reset [arduino|wiring|esp]      touch      release      reclaim";
 
 const RELEASE_HELP: &str = "\
-The bridge goes on when the command has ended, however it ended; the exit status is the command's. Signals are passed
-on to it.
+The bridge goes on when the command has ended, however it ended; the exit status is the command's. \
+Signals are passed on to it. Without a command the device stays released until `usbpipe reclaim`.
 
+Examples:
   usbpipe release uno -- avrdude -c arduino -p m328p -P {port} -U flash:w:blink.hex
-  usbpipe serial leonardo touch && usbpipe release leonardo -- avrdude -c avr109 -p m32u4 -P {port} …
-
-Without a command the device stays released until `usbpipe reclaim`.";
+  usbpipe serial leonardo touch && \\
+    usbpipe release leonardo -- avrdude -c avr109 -p m32u4 -P {port} -U flash:w:blink.hex";
 
 const EXEC_HELP: &str = "\
 Examples:
@@ -270,23 +273,24 @@ Examples:
   usbpipe exec zero --fd 3=ep_82:packet --fd 4=ep_02:packet -- ./loopback
   usbpipe exec uno -- tio {port}
 
-Kinds of descriptors: an end of a pipe, and of serial one of a stream socketpair, which :socket asks
-for elsewhere; :packet is a SEQPACKET socketpair, a message for each transfer. Stdin, stdout and
-stderr are inherited where nothing else is said, and of other descriptors only those that the words
+Kinds of descriptors: an end of a pipe, and of serial one of a stream socketpair, which :socket asks \
+for elsewhere; :packet is a SEQPACKET socketpair, a message for each transfer. Stdin, stdout and \
+stderr are inherited where nothing else is said, and of other descriptors only those that the words \
 of CMD name, as the shell's >(...) does. USBPIPE_DIR and USBPIPE_DEVICE tell CMD where it is.
 
-Signals are passed on to CMD. The exit status is its own, 128 and the number of the signal that
-killed it, 127 if it is not found, and 126 if it cannot be run. With a selector and without a daemon
+Signals are passed on to CMD. The exit status is its own, 128 and the number of the signal that \
+killed it, 127 if it is not found, and 126 if it cannot be run. With a selector and without a daemon \
 the device is taken for as long as CMD runs and what it wrote is on its way.";
 
 const CAPTURE_HELP: &str = "\
+Examples:
   usbpipe capture zero -o zero.pcapng
   usbpipe capture zero -o - | wireshark -k -i -
 
-The file is pcapng with link type 220, as from the kernel's usbmon: control, bulk, interrupt and isochronous transfers,
-submitted and completed. It needs no root and never slows the bridge: what cannot be written fast enough is left out and
-counted, on stderr and in the file. A capture lasts over unplug and replug; Ctrl-C ends it. With a selector and without a
-daemon the device is bridged in --dir for as long as it is captured.";
+The file is pcapng with link type 220, as from the kernel's usbmon: control, bulk, interrupt and isochronous \
+transfers, submitted and completed. It needs no root and never slows the bridge: what cannot be written fast enough \
+is left out and counted, on stderr and in the file. A capture lasts over unplug and replug; Ctrl-C ends it. With a \
+selector and without a daemon the device is bridged in --dir for as long as it is captured.";
 
 /// Room for the beginning of a file and a few records.
 const SMALLEST_RING: u64 = 16 << 10;
@@ -294,18 +298,19 @@ const SMALLEST_LOG: u64 = 64 << 10;
 const LARGEST_FILE: u64 = 1 << 40;
 
 const PLOT_HELP: &str = "\
-Lines as the Arduino IDE's plotter reads them: 1,2 or temp:21.5,hum:40 with commas, blanks or tabs between; a line of names
-such as temp,hum names the numbers of those that follow. Other lines are passed over. Programs that read the line too lose
-nothing by it.";
+Lines as the Arduino IDE's plotter reads them: 1,2 or temp:21.5,hum:40 with commas, blanks or tabs between; a line \
+of names such as temp,hum names the numbers of those that follow. Other lines are passed over. Programs that read the \
+line too lose nothing by it. q or Ctrl-C ends it.";
 
 const LOG_HELP: &str = "\
-Times are UTC, of the first byte of each line. A line that is longer than 4096 bytes, or whose end does not come within a
-second, ends with \\ and goes on in the next one; a \\ of the device is written as \\\\, and bytes that are no text as \\x1b.
-Lines between -- and -- are no words of the device: they tell of unplug, replug, reset and loss. Ctrl-C ends it, SIGHUP opens
-the file anew. Programs that read the line too lose nothing by it.";
+Times are UTC, of the first byte of each line. A line that is longer than 4096 bytes, or whose end does not come \
+within a second, ends with \\ and goes on in the next one; a \\ of the device is written as \\\\, and bytes that are no \
+text as \\x1b. Lines between -- and -- are no words of the device: they tell of unplug, replug, reset and loss. Ctrl-C \
+ends it, SIGHUP opens the file anew. Programs that read the line too lose nothing by it.";
 
 const UDEV_HELP: &str = "\
 Without a selector: rules for the devices of the configuration; without one, the rules for well-known boards.
 
+Examples:
   usbpipe udev 2341:0043 | sudo tee /etc/udev/rules.d/61-usbpipe-2341-0043.rules
   sudo udevadm control --reload && sudo udevadm trigger -s usb -s tty";
