@@ -23,7 +23,7 @@ fn mistakes_are_named_with_file_line_and_column_by_run_and_by_check() {
     let device = "[[device]]\nname = \"a\"\nremote = \"usbip://localhost/1-1\"\n";
     let cases = [
         (format!("{device}colour = 3\n"), ":4:1:", "colour"),
-        (format!("{device}unplug = 3\n"), ":4:10:", "wanted string"),
+        (format!("{device}unplug = 3\n"), ":4:10:", "`unplug`: expected a string"),
         (format!("{device}unplug = \"never\"\n"), ":4:10:", "never"),
         (format!("{device}{device}"), ":5:8:", "`a` is already"),
         (format!("{device}[[device.pipe]]\nendpoint = 0x00\n"), ":5:12:", "endpoint"),
