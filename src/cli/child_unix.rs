@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::not_started::NotStarted;
 use super::{Failure, Outcome};
 
 /// A command that has been started.
@@ -20,13 +21,6 @@ pub(super) struct Running {
     pid: Pid,
     signals: mpsc::Receiver<Signal>,
     ended: JoinHandle<io::Result<ExitStatus>>,
-}
-
-/// Why a command runs not.
-#[derive(Debug)]
-pub(super) struct NotStarted {
-    program: String,
-    cause: io::Error,
 }
 
 impl Running {
@@ -61,20 +55,6 @@ impl Running {
                 }
             }
         }
-    }
-}
-
-impl NotStarted {
-    /// Exit status 127 for a command that is not found, 126 for one that cannot be run.
-    pub(super) fn as_a_shell_says(&self) -> Failure {
-        let code = if self.cause.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
-        Failure { code, message: self.to_string() }
-    }
-}
-
-impl std::fmt::Display for NotStarted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} cannot be started: {}", self.program, self.cause)
     }
 }
 
@@ -121,7 +101,5 @@ fn is_in_foreground() -> bool {
     File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }
 
-const NOT_FOUND: u8 = 127;
-const CANNOT_RUN: u8 = 126;
 const PASSED_ON: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];

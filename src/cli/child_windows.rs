@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus};
 
 use tokio::task::JoinHandle;
 
+use super::not_started::NotStarted;
 use super::signals::Signals;
 use super::{Failure, Outcome};
 
@@ -14,13 +15,6 @@ pub(super) struct Running {
     program: String,
     signals: Signals,
     ended: JoinHandle<io::Result<ExitStatus>>,
-}
-
-/// Why a command runs not.
-#[derive(Debug)]
-pub(super) struct NotStarted {
-    program: String,
-    cause: io::Error,
 }
 
 impl Running {
@@ -55,20 +49,6 @@ impl Running {
     }
 }
 
-impl NotStarted {
-    /// Exit status 127 for a command that is not found, 126 for one that cannot be run, as elsewhere.
-    pub(super) fn as_a_shell_says(&self) -> Failure {
-        let code = if self.cause.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
-        Failure { code, message: self.to_string() }
-    }
-}
-
-impl std::fmt::Display for NotStarted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} cannot be started: {}", self.program, self.cause)
-    }
-}
-
 fn wait(mut child: Child) -> io::Result<ExitStatus> {
     child.wait()
 }
@@ -77,6 +57,3 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
-
-const NOT_FOUND: u8 = 127;
-const CANNOT_RUN: u8 = 126;

@@ -27,6 +27,7 @@ mod manager;
 #[cfg(windows)]
 #[path = "manager_windows.rs"]
 mod manager;
+mod not_started;
 mod own_devices;
 #[cfg(unix)]
 #[path = "own_place_unix.rs"]

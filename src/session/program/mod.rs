@@ -29,13 +29,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use self::process::{Ends, Process};
+use self::process::Process;
 use super::backoff::Backoff;
 use super::hub::Via;
 use super::line::{Stop, stopped};
 use super::shared::Shared;
 use crate::config::Program;
-use crate::outlet::{InEnd, OutEnd, Peer, Revocable, Revocation};
+use crate::outlet::{Connection, InEnd, OutEnd, Peer, Revocable, Revocation};
+
+/// This process's ends of a program's stdin and stdout.
+struct Ends {
+    stdin: Connection,
+    stdout: Connection,
+}
 
 /// Tells a line's program when it is to run.
 #[derive(Debug, Default)]

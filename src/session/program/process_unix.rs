@@ -9,28 +9,19 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, ChildStderr, Command};
-use tokio::task::JoinHandle;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::orphan;
-use super::said::Said;
+use super::said::Log;
+use super::{Ends, orphan};
 use crate::config::Program;
-use crate::outlet::Connection;
 use crate::session::pass::{keep_descriptors, pipe};
 
 /// A program that runs. It is killed when this is dropped.
 pub(super) struct Process {
     child: Child,
     pid: u32,
-    stderr: Option<JoinHandle<()>>,
-}
-
-/// This process's ends of the program's stdin and stdout.
-pub(super) struct Ends {
-    pub(super) stdin: Connection,
-    pub(super) stdout: Connection,
+    stderr: Option<Log>,
 }
 
 impl Process {
@@ -53,7 +44,7 @@ impl Process {
         orphan::end_with_this_process(&mut command);
         let mut child = command.spawn().map_err(|e| not_started(program, &e))?;
         let pid = child.id().unwrap_or_default();
-        let stderr = child.stderr.take().map(|stderr| tokio::spawn(log(stderr, name.to_owned())));
+        let stderr = child.stderr.take().map(|stderr| Log::of(stderr, name));
         Ok((Self { child, pid, stderr }, Ends { stdin, stdout }))
     }
 
@@ -88,10 +79,8 @@ impl Process {
         // goes through all others first where none is.
         self.signal(Signal::SIGKILL);
         let _ = self.child.wait().await;
-        if let Some(mut stderr) = self.stderr.take()
-            && timeout(LAST_WORDS, &mut stderr).await.is_err()
-        {
-            stderr.abort();
+        if let Some(stderr) = self.stderr.take() {
+            stderr.finish().await;
         }
     }
 
@@ -109,19 +98,7 @@ impl Drop for Process {
         if self.child.id().is_some() {
             self.signal(Signal::SIGKILL);
         }
-        if let Some(stderr) = &self.stderr {
-            stderr.abort();
-        }
     }
-}
-
-/// What it says, a line of the log for each of its own.
-async fn log(mut stderr: ChildStderr, name: String) {
-    let (mut said, mut chunk) = (Said::default(), [0; 1024]);
-    while let Ok(n @ 1..) = stderr.read(&mut chunk).await {
-        said.push(&chunk[..n]).iter().for_each(|line| tracing::info!("{name}: {line}"));
-    }
-    said.rest().iter().for_each(|line| tracing::info!("{name}: {line}"));
 }
 
 /// Where the program is: a name alone is looked for as a shell would.
@@ -162,5 +139,3 @@ const OF_THE_DAEMON: [&str; 4] = ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "
 /// How long a program may take to end by itself when its stdin has ended.
 const AFTER_EOF: Duration = Duration::from_millis(500);
 const AFTER_TERM: Duration = Duration::from_secs(2);
-/// How long somebody else may keep its stderr open.
-const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -5,27 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, ChildStderr, Command};
-use tokio::task::JoinHandle;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::said::Said;
+use super::Ends;
+use super::said::Log;
 use crate::config::Program;
-use crate::outlet::Connection;
 use crate::session::pass::pipe;
 
 /// A program that runs. It is ended when this is dropped.
 pub(super) struct Process {
     child: Child,
     pid: u32,
-    stderr: Option<JoinHandle<()>>,
-}
-
-/// This process's ends of the program's stdin and stdout.
-pub(super) struct Ends {
-    pub(super) stdin: Connection,
-    pub(super) stdout: Connection,
+    stderr: Option<Log>,
 }
 
 impl Process {
@@ -42,7 +34,7 @@ impl Process {
         command.kill_on_drop(true);
         let mut child = command.spawn().map_err(|e| not_started(program, &e))?;
         let pid = child.id().unwrap_or_default();
-        let stderr = child.stderr.take().map(|stderr| tokio::spawn(log(stderr, name.to_owned())));
+        let stderr = child.stderr.take().map(|stderr| Log::of(stderr, name));
         Ok((Self { child, pid, stderr }, Ends { stdin, stdout }))
     }
 
@@ -70,29 +62,10 @@ impl Process {
     pub(super) async fn bury(mut self) {
         let _ = self.child.start_kill();
         let _ = self.child.wait().await;
-        if let Some(mut stderr) = self.stderr.take()
-            && timeout(LAST_WORDS, &mut stderr).await.is_err()
-        {
-            stderr.abort();
+        if let Some(stderr) = self.stderr.take() {
+            stderr.finish().await;
         }
     }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(stderr) = &self.stderr {
-            stderr.abort();
-        }
-    }
-}
-
-/// What it says, a line of the log for each of its own.
-async fn log(mut stderr: ChildStderr, name: String) {
-    let (mut said, mut chunk) = (Said::default(), [0; 1024]);
-    while let Ok(n @ 1..) = stderr.read(&mut chunk).await {
-        said.push(&chunk[..n]).iter().for_each(|line| tracing::info!("{name}: {line}"));
-    }
-    said.rest().iter().for_each(|line| tracing::info!("{name}: {line}"));
 }
 
 /// Where the program is: a name alone is looked for as a command prompt would.
@@ -119,5 +92,3 @@ fn in_words(ended: io::Result<ExitStatus>) -> String {
 
 /// How long a program may take to end by itself when its stdin has ended.
 const AFTER_EOF: Duration = Duration::from_secs(2);
-/// How long somebody else may keep its stderr open.
-const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -1,5 +1,44 @@
 //! What a program says on its stderr, as lines for the log: bounded, printable, and none lost for want of a line end.
 
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::ChildStderr;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Logs what a program says on its stderr, for as long as this lives.
+pub(super) struct Log(JoinHandle<()>);
+
+impl Log {
+    /// Begins to log under this name.
+    pub(super) fn of(stderr: ChildStderr, name: &str) -> Self {
+        Self(tokio::spawn(log(stderr, name.to_owned())))
+    }
+
+    /// Waits for the last words of a program that has ended, but not forever: somebody else may keep its stderr open.
+    pub(super) async fn finish(mut self) {
+        let _ = timeout(LAST_WORDS, &mut self.0).await;
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A line of the log for each of its own.
+async fn log(mut stderr: ChildStderr, name: String) {
+    let (mut said, mut chunk) = (Said::default(), [0; 1024]);
+    while let Ok(n @ 1..) = stderr.read(&mut chunk).await {
+        said.push(&chunk[..n]).iter().for_each(|line| tracing::info!("{name}: {line}"));
+    }
+    said.rest().iter().for_each(|line| tracing::info!("{name}: {line}"));
+}
+
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Bytes that are no whole line yet.
 #[derive(Debug, Default)]
 pub(super) struct Said(Vec<u8>);
