@@ -14,11 +14,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::channel;
-use std::thread::{sleep, spawn};
-use std::time::Duration;
+use std::thread::spawn;
 
 use board::Board;
-use cable::Cable;
+use cable::{Cable, Patient};
 use common::bytes::{assert_same, random};
 use common::{Bus, Daemon, PATIENCE, kill, read_line, usbpipe, wait_child};
 use firmware_mock::DeviceKind;
@@ -91,15 +90,9 @@ fn an_uploader_gets_the_port_while_a_monitor_waits_and_sees_no_end() {
 fn bootloader(mut end: File, flash: &mut [u8]) -> std::io::Result<()> {
     let mut address = 0;
     loop {
-        let mut take = |n: usize| -> std::io::Result<Vec<u8>> {
-            let (mut bytes, mut at) = (vec![0; n], 0);
-            while at < n {
-                match end.read(&mut bytes[at..]) {
-                    // Nobody has the port open just now; there is no event for when somebody has.
-                    Err(e) if e.raw_os_error() == Some(nix::libc::EIO) => sleep(Duration::from_millis(5)),
-                    result => at += result?,
-                }
-            }
+        let take = |n: usize| -> std::io::Result<Vec<u8>> {
+            let mut bytes = vec![0; n];
+            Patient(end.try_clone()?).read_exact(&mut bytes)?;
             Ok(bytes)
         };
         let command = take(1)?[0];

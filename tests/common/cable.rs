@@ -7,13 +7,15 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use tempfile::TempDir;
 
-use crate::common::read_exactly;
+use crate::common::{PATIENCE, within};
 
 /// A port and what hangs on it.
 pub struct Cable {
@@ -73,7 +75,12 @@ impl Cable {
 
     /// The next `n` bytes that come.
     pub fn hear(&self, n: usize) -> Vec<u8> {
-        read_exactly(self.far_end(), n).1
+        let mut end = Patient(self.far_end());
+        within(PATIENCE, move || {
+            let mut bytes = vec![0; n];
+            end.read_exact(&mut bytes).unwrap();
+            bytes
+        })
     }
 
     /// Sends back whatever comes until the port is pulled out or closed.
@@ -96,6 +103,20 @@ impl Cable {
         // SAFETY: TCGETS2 writes one termios2, which outlives the call, and the descriptor is open.
         unsafe { tcgets2(self.far_end().as_raw_fd(), &mut settings) }.unwrap();
         settings.c_ospeed
+    }
+}
+
+/// A far end that waits while nobody has the port open, for which there is no event.
+pub struct Patient(pub File);
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(e) if e.raw_os_error() == Some(libc::EIO) => sleep(Duration::from_millis(5)),
+                result => return result,
+            }
+        }
     }
 }
 
