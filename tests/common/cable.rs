@@ -33,7 +33,8 @@ impl Cable {
 
     /// The same under this name, in folders of its own if it has any, which come and go with it.
     pub fn at(name: &str) -> Self {
-        let dir = TempDir::new().unwrap();
+        // The daemon looks into every folder on the way, so it is not to be one in which everybody works.
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut cable = Self { port: dir.path().join(name), far_end: None, dir };
         cable.plug();
         cable
