@@ -40,7 +40,8 @@ pub(super) fn waker(cx: &Context<'_>) -> Waker {
     })
 }
 
-/// A future that the thread of a backend may carry on, if it wakes by `waker` of this module. Dropping it drops what it was made of.
+/// A future that the thread of a backend may carry on, if it wakes by `waker` of this module. Dropping it drops what it
+/// was made of.
 pub struct Prompt(Arc<Task>);
 
 impl Prompt {
@@ -63,7 +64,7 @@ impl Future for Prompt {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.waker.lock().unwrap_or_else(PoisonError::into_inner).clone_from(cx.waker());
+        lock(&self.0.waker).clone_from(cx.waker());
         let mut state = lock(&self.0.state);
         if let Some(panic) = state.panic.take() {
             drop(state);

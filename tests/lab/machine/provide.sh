@@ -108,9 +108,9 @@ Dir::State::Lists "$1/lists"; Dir::State::Status "$1/status"; Dir::Cache "$1/cac
 END
     export APT_CONFIG=$1/apt.conf
     apt-get update --quiet && apt-get download udev libsystemd-shared || return
-    for package in *.deb; do dpkg-deb -x "$package" root || return; done
-    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$1/root/usr/lib/$(uname -m)-linux-gnu/systemd" \
-        "$1/root/bin/udevadm" >run && rm -rf lists cache ./*.deb && chmod +x run
+    for package in *.deb; do dpkg-deb -x "$package" unpacked || return; done
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$1/unpacked/usr/lib/$(uname -m)-linux-gnu/systemd" \
+        "$1/unpacked/bin/udevadm" >run && rm -rf lists cache ./*.deb && chmod +x run
 )
 
 # Puts cargo-deb into $lab/tools, if the machine has none.
