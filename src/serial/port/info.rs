@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::usb::descriptors::{AltSetting, Descriptors, Endpoint, TransferType};
+use crate::usb::descriptors::{AltSetting, Descriptors, Endpoint, Speed, TransferType};
 
 use super::system;
 
@@ -109,6 +109,21 @@ const READ_SIZE: usize = 4096;
 const CLASS_COMMUNICATION: u8 = 0x02;
 const SUBCLASS_ACM: u8 = 0x02;
 const CLASS_DATA: u8 = 0x0a;
+
+/// What the system knows of a device beside its list of ports.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UsbDeviceInfo {
+    /// bcdDevice.
+    pub(super) version: u16,
+    /// Signalling rate.
+    pub(super) speed: Speed,
+}
+
+impl Default for UsbDeviceInfo {
+    fn default() -> Self {
+        Self { version: 0, speed: Speed::Unknown }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -46,6 +46,8 @@ mod system;
 #[cfg(windows)]
 #[path = "system_windows.rs"]
 mod system;
+mod work;
+
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;

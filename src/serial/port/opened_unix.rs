@@ -19,7 +19,7 @@ use crate::reactor::Room;
 use crate::usb::TransferError;
 
 use super::settings::{Settings, transfer_error};
-use super::{ioctl_linux, node};
+use super::{ioctl_linux, node, work};
 
 /// An open port. The last one to drop it closes it.
 pub(super) struct Opened {
@@ -87,18 +87,11 @@ impl Opened {
         timeout: Duration,
         work: impl FnOnce(&mut Settings) -> Result<T, TransferError> + Send + 'static,
     ) -> Result<T, TransferError> {
-        let settings = self.settings.clone();
-        let done = async {
-            let mut settings = settings.lock_owned().await;
-            tokio::task::spawn_blocking(move || work(&mut settings)).await
-        };
-        match tokio::time::timeout(timeout, done).await {
-            Ok(Ok(Err(TransferError::Io(HANG_UP) | TransferError::Disconnected))) if self.is_hung_up().await => {
+        match work::on_settings(self.settings.clone(), timeout, work).await {
+            Err(TransferError::Io(HANG_UP) | TransferError::Disconnected) if self.is_hung_up().await => {
                 Err(self.lose())
             }
-            Ok(Ok(result)) => result,
-            Ok(Err(_panicked)) => Err(TransferError::Io(HANG_UP)),
-            Err(_elapsed) => Err(TransferError::Timeout),
+            result => result,
         }
     }
 

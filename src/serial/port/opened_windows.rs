@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::overlapped_windows::Operation;
 use super::settings::{Settings, end_break, queues, transfer_error};
+use super::work;
 use crate::usb::TransferError;
 
 /// An open port. The last one to drop it closes it.
@@ -79,16 +80,9 @@ impl Opened {
         timeout: Duration,
         work: impl FnOnce(&mut Settings) -> Result<T, TransferError> + Send + 'static,
     ) -> Result<T, TransferError> {
-        let settings = self.settings.clone();
-        let done = async {
-            let mut settings = settings.lock_owned().await;
-            tokio::task::spawn_blocking(move || work(&mut settings)).await
-        };
-        match tokio::time::timeout(timeout, done).await {
-            Ok(Ok(Err(TransferError::Disconnected))) => Err(self.lose()),
-            Ok(Ok(result)) => result,
-            Ok(Err(_panicked)) => Err(TransferError::Invalid),
-            Err(_elapsed) => Err(TransferError::Timeout),
+        match work::on_settings(self.settings.clone(), timeout, work).await {
+            Err(TransferError::Disconnected) => Err(self.lose()),
+            result => result,
         }
     }
 

@@ -5,22 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::info::UsbDeviceInfo;
 use crate::usb::descriptors::Speed;
-
-/// What is not in the list of ports.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct UsbDeviceInfo {
-    /// bcdDevice.
-    pub(super) version: u16,
-    /// Signalling rate.
-    pub(super) speed: Speed,
-}
-
-impl Default for UsbDeviceInfo {
-    fn default() -> Self {
-        Self { version: 0, speed: Speed::Unknown }
-    }
-}
 
 /// The USB device at `place`, as far as it can be read.
 pub(super) fn usb_device(place: &str) -> UsbDeviceInfo {

@@ -2,22 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::usb::descriptors::Speed;
+use super::info::UsbDeviceInfo;
 use crate::usb::local::{self, serial_port_changes, serial_port_names};
-
-/// What is not in the list of ports.
-pub(super) struct UsbDeviceInfo {
-    /// bcdDevice.
-    pub(super) version: u16,
-    /// Signalling rate.
-    pub(super) speed: Speed,
-}
-
-impl Default for UsbDeviceInfo {
-    fn default() -> Self {
-        Self { version: 0, speed: Speed::Unknown }
-    }
-}
 
 /// The USB device at `place`, as far as it is known.
 pub(super) fn usb_device(place: &str) -> UsbDeviceInfo {

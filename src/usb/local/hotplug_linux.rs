@@ -12,6 +12,7 @@ use inotify::{EventMask, Inotify, Watches};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::news::News;
 use super::paths_linux::{CHANGES, Paths};
 
 /// Watches for plugging. Cheap to clone; starts at the first question, so that who never asks pays nothing.
@@ -25,9 +26,6 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// What has happened since it was made.
-pub struct News(watch::Receiver<u64>);
-
 impl Hotplug {
     /// From now on. Needs a tokio runtime.
     ///
@@ -36,16 +34,14 @@ impl Hotplug {
     pub fn news(&self) -> io::Result<News> {
         let mut running = lock(&self.0);
         if let Some(running) = &*running {
-            let mut news = running.news.clone();
-            news.mark_unchanged();
-            return Ok(News(news));
+            return Ok(News::of(&running.news));
         }
         let (sender, news) = watch::channel(0);
         let (inotify, paths) = (Inotify::init()?, Arc::<Mutex<Paths>>::default());
         let watches = inotify.watches();
         let task = tokio::spawn(listen(inotify, paths.clone(), sender)?);
         *running = Some(Running { news: news.clone(), watches, paths, task });
-        Ok(News(news))
+        Ok(News::of(&news))
     }
 
     /// The same, and from now on they are also about whatever `path` leads to.
@@ -58,16 +54,6 @@ impl Hotplug {
             lock(&running.paths).add(path, &mut running.watches);
         }
         Ok(news)
-    }
-}
-
-impl News {
-    /// Resolves when something has changed since the last time.
-    pub async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            // The listener ends only with the runtime.
-            std::future::pending().await
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::{s, w};
 
+use super::news::News;
 use super::serial_port_changes;
 
 /// Watches for plugging. Cheap to clone; starts at the first question, so that who never asks pays nothing.
@@ -28,9 +29,6 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// What has happened since it was made.
-pub struct News(watch::Receiver<u64>);
-
 impl Hotplug {
     /// From now on. Needs a tokio runtime.
     ///
@@ -39,16 +37,14 @@ impl Hotplug {
     pub fn news(&self) -> io::Result<News> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = &*running {
-            let mut news = running.news.clone();
-            news.mark_unchanged();
-            return Ok(News(news));
+            return Ok(News::of(&running.news));
         }
         let devices = devices()?;
         let ports = serial_port_changes()?;
         let (sender, news) = watch::channel(0);
         let task = tokio::spawn(listen(devices, ports, sender));
         *running = Some(Running { news: news.clone(), task });
-        Ok(News(news))
+        Ok(News::of(&news))
     }
 
     /// The same: they are about all ports anyway.
@@ -57,16 +53,6 @@ impl Hotplug {
     /// As above.
     pub fn news_of(&self, _path: &Path) -> io::Result<News> {
         self.news()
-    }
-}
-
-impl News {
-    /// Resolves when something has changed since the last time.
-    pub async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            // The listener ends only with the runtime.
-            std::future::pending().await
-        }
     }
 }
 

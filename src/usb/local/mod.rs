@@ -9,6 +9,7 @@ mod hotplug;
 #[cfg(windows)]
 #[path = "hotplug_windows.rs"]
 mod hotplug;
+mod news;
 #[cfg(target_os = "linux")]
 mod paths_linux;
 mod presence;
@@ -24,7 +25,8 @@ mod system;
 mod users_linux;
 
 pub use combined::{Combined, isochronous_interfaces};
-pub use hotplug::{Hotplug, News};
+pub use hotplug::Hotplug;
+pub use news::News;
 pub use presence::{Presence, UNPLUGGED, lost_by};
 #[cfg(windows)]
 pub use registry_windows::{serial_port_changes, serial_port_names};
