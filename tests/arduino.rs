@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use board::Board;
 use common::{Bus, Daemon, read_line};
 use firmware_mock::DeviceKind;
-use vitals::Events;
+use vitals::{Events, inode};
 
 /// A daemon with an uno, of which nobody has anything open yet and which greets nobody any more.
 fn uno(serial: &str) -> (Bus, Daemon) {
@@ -137,6 +137,8 @@ fn leonardo() -> Board {
 fn a_monitor_stays_open_through_touch_bootloader_and_return_of_a_leonardo() {
     let board = leonardo();
     let mut events = Events::of(&board.daemon);
+    let inodes = || ["serial.rx", "serial.tx"].map(|end| inode(&board.daemon.path(&format!("leonardo/{end}"))));
+    let before = inodes();
     assert_eq!(board.serial(&["touch"]), "ok");
     let status = board.daemon.wait_status("leonardo", |s| s["state"] == "attached" && s["id"] == "2341:0036");
     assert_eq!(status["board"], "Arduino Leonardo (bootloader)");
@@ -149,6 +151,7 @@ fn a_monitor_stays_open_through_touch_bootloader_and_return_of_a_leonardo() {
     for event in ["reset", "pause", "detach", "attach", "detach", "resume", "attach"] {
         events.wait(event, "leonardo");
     }
+    assert_eq!(inodes(), before);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A device is pulled out and plugged in again while programs have its pipes open.
+//! A device is pulled out and plugged in again while programs have its FIFOs open. What is the same on every system is in
+//! `both/unplug.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -7,16 +8,16 @@ mod common;
 mod vitals;
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::{JoinHandle, spawn};
 
+use common::bytes::records;
 use common::{Bus, Daemon, read_exactly, wait_for, within};
-use firmware_mock::DeviceKind::{Echo, Knob, Zero};
+use firmware_mock::DeviceKind::Zero;
 use nix::libc::{ENXIO, O_NONBLOCK};
 use vitals::{Events, Size, inode};
 
@@ -102,76 +103,6 @@ fn with_eof_writers_get_epipe_and_opening_waits_until_the_device_is_back() {
 }
 
 #[test]
-fn what_had_arrived_before_an_unplug_is_read_before_the_end_of_file() {
-    let bus = Bus::with(&[Zero]);
-    let daemon = Daemon::run(&bus.device("zero", &pipes("eof")));
-    let reader = daemon.reader("zero/ep_82");
-    daemon.writer("zero/ep_02").write_all(&records(0, 2000)).unwrap();
-    daemon.wait_status("zero", |s| {
-        s["pipes"].as_array().unwrap().iter().any(|p| p["outlet"] == "ep_82" && p["bytes"] == 16_000)
-    });
-    bus.command("unplug zero 50");
-    let all = within(common::PATIENCE, move || {
-        let mut bytes = Vec::new();
-        (&reader).read_to_end(&mut bytes).unwrap();
-        bytes
-    });
-    assert_eq!(all, records(0, 2000));
-}
-
-#[test]
-fn over_a_lost_link_no_report_comes_twice_and_none_comes_out_of_order() {
-    let bus = Bus::with(&[Knob]);
-    let daemon = Daemon::run(&bus.device("knob", ""));
-    let mut reader = daemon.reader("knob/ep_81");
-    let mut events = Events::of(&daemon);
-    let mut last = None;
-    for _ in 0..20 {
-        bus.command("cut knob 50");
-        events.wait("attach", "knob");
-        for _ in 0..10 {
-            let report;
-            (reader, report) = read_exactly(reader, 8);
-            let counter = u32::from_le_bytes(report[..4].try_into().unwrap());
-            assert!(last.is_none_or(|last| counter > last), "{counter} after {last:?}");
-            assert_eq!(report[7], 0, "reports stay whole");
-            last = Some(counter);
-        }
-    }
-}
-
-#[test]
-fn over_a_lost_link_a_loopback_loses_at_most_what_was_under_way() {
-    let bus = Bus::with(&[Zero]);
-    let daemon = Daemon::run(&bus.device("zero", &pipes("hold")));
-    let mut events = Events::of(&daemon);
-    let mut reader = daemon.reader("zero/ep_82");
-    let mut writer = daemon.writer("zero/ep_02");
-    for round in 0..20u64 {
-        bus.command("cut zero 50");
-        events.wait("attach", "zero");
-        writer.write_all(&records(round * 100, 100)).unwrap();
-        let bytes;
-        (reader, bytes) = read_exactly(reader, 800);
-        assert_eq!(bytes, records(round * 100, 100), "in round {round}");
-    }
-}
-
-#[test]
-fn a_writer_goes_on_over_an_unplug_and_what_it_wrote_meanwhile_arrives_afterwards() {
-    let bus = Bus::with(&[Zero]);
-    let port = bus.port;
-    let daemon = Daemon::run(&bus.device("zero", &pipes("hold")));
-    let mut writer = daemon.writer("zero/ep_02");
-    let reader = daemon.reader("zero/ep_82");
-    drop(bus);
-    daemon.wait_status("zero", |s| s["state"] == "searching");
-    writer.write_all(&records(0, 500)).unwrap();
-    let _bus = Bus::on_port(&[Zero], port);
-    assert_eq!(read_exactly(reader, 4000).1, records(0, 500));
-}
-
-#[test]
 fn a_daemon_that_was_started_first_attaches_when_the_server_comes_up_and_leaks_nothing_until_then() {
     let bus = Bus::with(&[Zero]);
     let (port, config) = (bus.port, bus.device("zero", &pipes("hold")));
@@ -183,31 +114,6 @@ fn a_daemon_that_was_started_first_attaches_when_the_server_comes_up_and_leaks_n
     wait_for(|| (daemon.descriptors() <= descriptors).then_some(()), || format!("{}", daemon.descriptors()));
     let _bus = Bus::on_port(&[Zero], port);
     assert_eq!(reader.join().unwrap().len(), 1000);
-}
-
-#[test]
-fn a_pulse_of_a_minute_does_not_hold_up_the_next_session_nor_the_end() {
-    let bus = Bus::with(&[Echo]);
-    let mut daemon = Daemon::run(&bus.device("echo", ""));
-    let mut events = Events::of(&daemon);
-    let pulse = |daemon: &Daemon| {
-        let mut client = UnixStream::connect(daemon.path("echo/serial.ctl")).unwrap();
-        client.write_all(b"dtr pulse 60000\n").unwrap();
-        let on = || daemon.answer(&["control", "echo", "status"]).starts_with("ok").then_some(());
-        wait_for(on, || "the device does not answer".into());
-        client
-    };
-    let client = pulse(&daemon);
-    bus.command("unplug echo 50");
-    events.wait("attach", "echo");
-    let mut answer = String::new();
-    within(common::PATIENCE, move || BufReader::new(client).read_line(&mut answer).map(|_| answer))
-        .unwrap()
-        .starts_with("error disconnected")
-        .then_some(())
-        .unwrap();
-    let _client = pulse(&daemon);
-    assert!(daemon.end().success());
 }
 
 /// Pipes with small transfers, so that little is under way.
@@ -223,11 +129,6 @@ fn all_inodes(daemon: &Daemon) -> Vec<(u64, u64)> {
     ["ep_81", "ep_02", "ep_82", "ep_00.request", "ep_00.response"]
         .map(|n| inode(&daemon.path(&format!("zero/{n}"))))
         .into()
-}
-
-/// Consecutive numbers, eight bytes each.
-fn records(first: u64, count: u64) -> Vec<u8> {
-    (first..first + count).flat_map(u64::to_le_bytes).collect()
 }
 
 /// Threads that read the source, write into the loopback and read from it, and check every byte.

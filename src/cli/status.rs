@@ -30,6 +30,7 @@ pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
 pub(super) async fn events(dir: Option<PathBuf>) -> Outcome {
     let mut client = Client::connect(&run_dir(dir)?).await.map_err(Failure::run_time)?;
     client.ask(&Request::Events).await.map_err(Failure::run_time)?;
+    tracing::info!("listening to the daemon's events");
     while let Some(line) = client.next_line().await.map_err(Failure::run_time)? {
         print_line(line.trim_end())?;
     }

@@ -37,16 +37,23 @@ impl Stream {
         }
     }
 
-    /// The next message of a pipe that keeps them, of at most `limit` bytes; `None` when the program has gone, or wrote
-    /// a longer one.
+    /// The next message of a pipe that keeps them; `None` when the program has gone. One of more than `limit` bytes is cut
+    /// after one more than that.
     pub async fn message(&self, limit: usize) -> Option<Vec<u8>> {
-        if self.reading.is_idle() {
-            self.reading.read(limit);
+        let mut message = self.part(limit + 1).await?;
+        while let (Outcome::More(_), _) = message {
+            message.0 = self.part(limit + 1).await?.0;
         }
-        let message = std::future::poll_fn(|cx| {
-            self.reading.poll(cx, |outcome, bytes| matches!(outcome, Outcome::Moved(_)).then(|| bytes.to_vec()))
-        });
-        message.await.ok().flatten()
+        Some(message.1)
+    }
+
+    /// At most `size` bytes of a message, and whether it has more.
+    async fn part(&self, size: usize) -> Option<(Outcome, Vec<u8>)> {
+        if self.reading.is_idle() {
+            self.reading.read(size);
+        }
+        let part = std::future::poll_fn(|cx| self.reading.poll(cx, |outcome, bytes| (outcome, bytes.to_vec())));
+        part.await.ok()
     }
 
     /// Writes a message.

@@ -1,16 +1,15 @@
-//! A simulated board as somebody meets it who has both of its FIFOs open.
+//! A simulated board as somebody meets it who has its serial line open, for reading and for writing.
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test uses its own part of it")]
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 
 use firmware_mock::DeviceKind;
 
 use crate::common::{Bus, Daemon, read_line};
 
-/// A board behind its two FIFOs.
+/// A board behind its line.
 pub struct Board {
     pub name: &'static str,
     pub daemon: Daemon,
@@ -59,10 +58,5 @@ impl Board {
     /// The answer of `usbpipe serial`.
     pub fn serial(&self, request: &[&str]) -> String {
         self.daemon.answer(&[&["serial", self.name], request].concat())
-    }
-
-    pub fn inodes(&self) -> [u64; 2] {
-        ["serial.rx", "serial.tx"]
-            .map(|end| std::fs::metadata(self.daemon.path(&format!("{}/{end}", self.name))).unwrap().ino())
     }
 }

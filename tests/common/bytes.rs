@@ -22,6 +22,11 @@ pub fn pattern(n: usize) -> Vec<u8> {
     (0..n).map(|at| (at % 512 % 63) as u8).collect()
 }
 
+/// Consecutive numbers, eight bytes each.
+pub fn records(first: u64, count: u64) -> Vec<u8> {
+    (first..first + count).flat_map(u64::to_le_bytes).collect()
+}
+
 /// CRC-32 as in zip and Ethernet.
 pub fn crc32(bytes: &[u8]) -> u32 {
     let table: [u32; 256] = std::array::from_fn(|n| {

@@ -18,6 +18,13 @@ mod bus;
 #[path = "bus_windows.rs"]
 mod bus;
 pub mod bytes;
+pub mod events;
+#[cfg(unix)]
+#[path = "messages_unix.rs"]
+mod messages;
+#[cfg(windows)]
+#[path = "messages_windows.rs"]
+mod messages;
 #[cfg(unix)]
 #[path = "system_unix.rs"]
 mod system;
@@ -37,6 +44,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use bus::Bus;
+#[allow(unused_imports, reason = "each test binary uses its own part of it")]
+pub use messages::*;
 pub use system::*;
 
 /// How long anything may take that takes no time on an idle machine.
@@ -142,9 +151,24 @@ impl Daemon {
         open_writer(&self.path(name)).unwrap()
     }
 
+    /// Opens an outlet in packet framing for reading: one read is one message.
+    pub fn packets(&self, name: &str) -> File {
+        open_packets(&self.path(name)).unwrap()
+    }
+
+    /// Opens an outlet that goes both ways, such as `uno/serial.ctl`.
+    pub fn both(&self, name: &str) -> File {
+        open_both(&self.path(name)).unwrap()
+    }
+
+    /// Opens the text control pipe of a device: where requests go, and where answers come from.
+    pub fn control(&self, device: &str) -> (File, File) {
+        open_control(&self.dir, device).unwrap()
+    }
+
     /// Runs a command of the program against this daemon.
     pub fn ask(&self, args: &[&str]) -> Output {
-        usbpipe().arg("--dir").arg(&self.dir).args(args).output().unwrap()
+        output(usbpipe().arg("--dir").arg(&self.dir).args(args))
     }
 
     /// The answer line of `usbpipe control` or `usbpipe serial`.
@@ -257,6 +281,12 @@ pub fn wait_child(child: &mut Child) -> ExitStatus {
     }
     let _ = child.kill();
     panic!("process {} did not end", child.id());
+}
+
+/// Output of a command that must end by itself.
+pub fn ended(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    within(PATIENCE, move || child.wait_with_output().unwrap())
 }
 
 /// Asks again and again until there is something, and says what there was if there never is.

@@ -8,14 +8,12 @@
     reason = "each test binary uses its own part of it"
 )]
 
-use std::io::{ErrorKind, IoSlice};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, sendmsg, socket};
-use nix::sys::time::TimeVal;
-
+/// A SEQPACKET connection.
+pub use crate::common::Messages as Packets;
 use crate::common::{Daemon, PATIENCE};
 
 /// Connects to a stream socket and waits until the daemon has taken the connection.
@@ -43,25 +41,7 @@ fn outlet(name: &str) -> (&str, &str) {
     }
 }
 
-/// A SEQPACKET connection.
-pub struct Packets(OwnedFd);
-
-/// A descriptor that came some other way.
-impl From<OwnedFd> for Packets {
-    fn from(fd: OwnedFd) -> Self {
-        let patience = TimeVal::new(PATIENCE.as_secs() as i64, 0);
-        nix::sys::socket::setsockopt(&fd, nix::sys::socket::sockopt::ReceiveTimeout, &patience).unwrap();
-        Self(fd)
-    }
-}
-
 impl Packets {
-    pub fn connect(path: &Path) -> Self {
-        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        connect(fd.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
-        Self::from(fd)
-    }
-
     /// As [`Packets::connect`], once the daemon has taken the connection.
     pub fn connect_to(daemon: &Daemon, name: &str) -> Self {
         let before = clients(daemon, name);
@@ -69,22 +49,6 @@ impl Packets {
         let (device, outlet) = outlet(name);
         daemon.wait_pipe(device, outlet, |pipe| pipe["clients"].as_array().unwrap().len() > before);
         connection
-    }
-
-    pub fn send(&self, message: &[u8]) {
-        self.try_send(message).unwrap();
-    }
-
-    pub fn try_send(&self, message: &[u8]) -> Result<usize, nix::Error> {
-        sendmsg::<UnixAddr>(self.0.as_raw_fd(), &[IoSlice::new(message)], &[], MsgFlags::MSG_NOSIGNAL, None)
-    }
-
-    /// The next message, an empty one or the end of the connection as empty.
-    pub fn receive(&self) -> Vec<u8> {
-        let mut buffer = vec![0; 256 * 1024];
-        let n = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap();
-        buffer.truncate(n);
-        buffer
     }
 }
 

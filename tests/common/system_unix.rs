@@ -1,8 +1,10 @@
 //! Where outlets stand and how programs are ended, on Unix.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -35,9 +37,25 @@ pub fn open_writer(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).open(path)
 }
 
+/// Opens an outlet that goes both ways: connects to its socket.
+pub fn open_both(path: &Path) -> std::io::Result<File> {
+    Ok(OwnedFd::from(UnixStream::connect(path)?).into())
+}
+
+/// Opens the two FIFOs of a device's text control pipe: for requests, and for answers.
+pub fn open_control(dir: &Path, device: &str) -> std::io::Result<(File, File)> {
+    let end = |name: &str| dir.join(device).join(name);
+    Ok((open_writer(&end("ep_00.request"))?, open_reader(&end("ep_00.response"))?))
+}
+
 /// Whether an outlet is there.
 pub fn stands(path: &Path) -> bool {
     path.exists()
+}
+
+/// Runs a command to its end.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
 }
 
 /// What lets [`ask_to_end`] reach a program.

@@ -6,12 +6,12 @@ use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::AsRawHandle;
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tempfile::TempDir;
-use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY};
+use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_INTERNAL_ERROR, ERROR_PIPE_BUSY};
 use windows_sys::Win32::Storage::FileSystem::ReadFile;
 use windows_sys::Win32::System::Pipes::WaitNamedPipeW;
 use windows_sys::Win32::System::Threading::{CREATE_NEW_CONSOLE, CREATE_NO_WINDOW};
@@ -34,7 +34,13 @@ pub fn config_beside(dir: &Path) -> PathBuf {
 
 /// The path of an outlet such as `uno/serial.rx`, which is one duplex pipe with `serial.tx` here.
 pub fn outlet(dir: &Path, name: &str) -> PathBuf {
-    let duplex = [("/serial.rx", "/serial"), ("/serial.tx", "/serial"), (".request", ""), (".response", "")];
+    let duplex = [
+        ("/serial.rx", "/serial"),
+        ("/serial.tx", "/serial"),
+        (".request", ""),
+        (".response", ""),
+        ("admin.sock", "admin"),
+    ];
     let end = duplex.iter().find(|(end, _)| name.ends_with(end)).unwrap_or(&("", ""));
     let name = name.strip_suffix(end.0).unwrap().to_owned() + end.1;
     dir.join(name.replace('/', r"\"))
@@ -48,6 +54,17 @@ pub fn open_reader(path: &Path) -> io::Result<File> {
 /// Opens an outlet for writing, with WaitNamedPipe as its only patience.
 pub fn open_writer(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().write(true))
+}
+
+/// Opens an outlet that goes both ways.
+pub fn open_both(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().read(true).write(true))
+}
+
+/// Opens a device's text control pipe, which is one for requests and answers.
+pub fn open_control(dir: &Path, device: &str) -> io::Result<(File, File)> {
+    let pipe = open_both(&outlet(dir, &format!("{device}/ep_00")))?;
+    Ok((pipe.try_clone()?, pipe))
 }
 
 /// As a plain program does it: wait until an instance is free, then open. Another program may have been faster.
@@ -78,6 +95,19 @@ pub fn stands(path: &Path) -> bool {
 
 fn wide(path: &Path) -> Vec<u16> {
     path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+/// Runs a command to its end. A process that Wine did not get to its first step, once in some thousands on a busy machine,
+/// is started again: `tests/wine/README.md` says how that is known.
+pub fn output(command: &mut Command) -> Output {
+    loop {
+        match command.output() {
+            Err(e) if e.raw_os_error() == Some(ERROR_INTERNAL_ERROR as i32) => {
+                println!("started again: {command:?}: {e}")
+            }
+            output => return output.unwrap(),
+        }
+    }
 }
 
 /// What lets [`ask_to_end`] reach a program: a console of its own.

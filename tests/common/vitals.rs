@@ -1,4 +1,4 @@
-//! What a process costs, read from `/proc`; and the events of a daemon, as `usbpipe events` prints them.
+//! What a process costs, read from `/proc`.
 
 #![allow(
     dead_code,
@@ -8,17 +8,13 @@
     reason = "each test binary uses its own part of it"
 )]
 
-use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use crate::common::{Daemon, PATIENCE, usbpipe, wait_for};
+#[allow(unused_imports, reason = "each test binary uses its own part of it")]
+pub use crate::common::events::Events;
+use crate::common::{Daemon, wait_for};
 
 /// Processor time in clock ticks of 10 ms, of the whole process.
 pub fn cpu_ticks(pid: u32) -> u64 {
@@ -116,67 +112,4 @@ pub fn inode(path: &Path) -> (u64, u64) {
 pub fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::MetadataExt;
     fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).mode() & 0o7777
-}
-
-/// `usbpipe events`, running.
-pub struct Events {
-    child: Child,
-    lines: Receiver<String>,
-    seen: VecDeque<Value>,
-}
-
-impl Events {
-    /// Listens to this daemon from now on.
-    pub fn of(daemon: &Daemon) -> Self {
-        let mut child = usbpipe().arg("--dir").arg(&daemon.dir).arg("events").stdout(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut events = Self { child, lines, seen: VecDeque::new() };
-        events.wait_listening(daemon);
-        events
-    }
-
-    /// Opens a control FIFO's neighbour until its event is seen: only then is the listener known to be there.
-    fn wait_listening(&mut self, daemon: &Daemon) {
-        let connected = || {
-            let ours = format!("/proc/{}/fd", self.child.id());
-            let sockets = fs::read_dir(ours).ok()?.flatten().filter_map(|e| fs::read_link(e.path()).ok());
-            (sockets.filter(|l| l.to_string_lossy().starts_with("socket:")).count() > 0).then_some(())
-        };
-        wait_for(connected, || "usbpipe events never connected".into());
-        // The daemon answers requests in the order of its connections: after this one it has taken the first.
-        daemon.ask(&["status"]);
-        daemon.ask(&["status"]);
-    }
-
-    /// The next event that fits, waiting for it; events in between are dropped.
-    pub fn wait(&mut self, kind: &str, device: &str) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let event = self.next(deadline.saturating_duration_since(Instant::now()));
-            let Some(event) = event else { panic!("no {kind:?} of {device:?}; there were {:#?}", self.seen) };
-            if event["event"] == kind && event["device"] == device {
-                return event;
-            }
-        }
-    }
-
-    /// The next event, if one comes in time.
-    pub fn next(&mut self, time: Duration) -> Option<Value> {
-        let line = self.lines.recv_timeout(time).ok()?;
-        let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e} in {line:?}"));
-        self.seen.push_back(event.clone());
-        if self.seen.len() > 50 {
-            self.seen.pop_front();
-        }
-        Some(event)
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

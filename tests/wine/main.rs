@@ -1,11 +1,15 @@
-//! Stories of Windows alone; those that are the same elsewhere are in the files beside this folder. `tests/wine/run` runs
-//! both.
+//! The stories of Windows: those that every system has in common, and those of Windows alone. `tests/wine/run` runs them
+//! under Wine.
 
 #![cfg(windows)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 #[path = "stories/access.rs"]
 mod access;
+#[path = "../common/board.rs"]
+mod board;
+#[path = "../both/mod.rs"]
+mod both;
 #[path = "stories/com_port.rs"]
 mod com_port_stories;
 #[path = "stories/commands.rs"]
@@ -14,6 +18,8 @@ mod commands;
 mod common;
 #[path = "stories/crowd.rs"]
 mod crowd;
+#[path = "../common/log_file.rs"]
+mod log_file;
 #[path = "stories/plain.rs"]
 mod plain;
 #[path = "stories/service.rs"]

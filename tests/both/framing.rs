@@ -1,15 +1,11 @@
-//! Framings: message boundaries on a FIFO, shown on a loopback that keeps them.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
+//! Framings: message boundaries on one outlet, shown on a loopback that keeps them.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::thread;
 
-use common::bytes::{assert_same, random};
-use common::{Bus, Daemon, read_exactly, read_line};
+use crate::common::bytes::{assert_same, random};
+use crate::common::{Bus, Daemon, read_exactly, read_line};
 use firmware_mock::DeviceKind;
 use serde_json::Value;
 
@@ -147,7 +143,7 @@ fn a_stall_is_a_json_line_too() {
 #[test]
 fn in_packets_one_read_is_one_transfer_however_many_wait() {
     let (_bus, daemon) = loopback("framing = \"length\"", "framing = \"packet\"");
-    let (mut back, mut out) = (daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
+    let (mut back, mut out) = (daemon.packets("zero/ep_82"), daemon.writer("zero/ep_02"));
     let messages: Vec<Vec<u8>> = (0..40).map(|n| random(1 + n * 97 % 4000, n as u64)).collect();
     for message in &messages {
         out.write_all(&record(message)).unwrap();

@@ -1,13 +1,9 @@
 //! Interrupt endpoints: a knob that reports ten times in a tenth of a second.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::fs::File;
 use std::io::{Read, Write};
 
-use common::{Bus, Daemon, read_exactly};
+use crate::common::{Bus, Daemon, read_exactly};
 use firmware_mock::DeviceKind;
 
 /// Reports have eight bytes, and the first four count.
@@ -42,7 +38,7 @@ fn a_thousand_reports_of_ten_seconds_count_without_a_hole() {
 #[test]
 fn in_packets_each_read_is_one_report_also_after_a_pause() {
     let (_bus, daemon) = knob("framing = \"packet\"\n");
-    let mut reports = daemon.reader("knob/ep_81");
+    let mut reports = daemon.packets("knob/ep_81");
     let first = one_read(&mut reports);
     // Nobody reads while forty of them wait.
     let before = daemon.count("knob", "ep_81", "transfers");
