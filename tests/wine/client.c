@@ -5,6 +5,10 @@
  *   client write PIPE            copies stdin to the pipe
  *   client ask PIPE TEXT         writes TEXT and a line feed, and prints the line that comes back
  *   client interrupt PROCESS     types Ctrl-C in the console of a process
+ *   client close PROCESS         closes the window of that console, as far as the process is told of it
+ *   client words WORD…           prints each word as it was understood, on a line of its own
+ *   client linger STATUS         prints a line and waits for Ctrl-C, prints that it came, and ends with this status
+ *   client logger FILE           asks what is on its stdout `PING` and its number, and writes what comes on stdin to a file
  *
  * It ends with 0, or with 1 and the number of the error on stderr. It waits in WaitNamedPipe alone: ERROR_PIPE_BUSY is fatal. */
 
@@ -100,17 +104,86 @@ static int interrupt(DWORD pid)
     return 0;
 }
 
+/* What Windows does in a program whose console is closed: a thread of it begins there. */
+static int close_console(DWORD pid)
+{
+    HANDLE process = OpenProcess(PROCESS_ALL_ACCESS, FALSE, pid);
+    FARPROC begin = GetProcAddress(GetModuleHandleW(L"kernelbase"), "CtrlRoutine");
+    if (!process || !begin)
+        return failed("OpenProcess");
+    if (!CreateRemoteThread(process, NULL, 0, (LPTHREAD_START_ROUTINE)(void *)begin, (void *)CTRL_CLOSE_EVENT, 0, NULL))
+        return failed("CreateRemoteThread");
+    return 0;
+}
+
+static int print_words(wchar_t **words)
+{
+    for (; *words; words++) {
+        int length = WideCharToMultiByte(CP_UTF8, 0, *words, -1, buffer, sizeof buffer - 1, NULL, NULL);
+        buffer[length - 1] = '\n';
+        if (put(GetStdHandle(STD_OUTPUT_HANDLE), buffer, (DWORD)length))
+            return 1;
+    }
+    return 0;
+}
+
+static HANDLE interrupted;
+
+static BOOL WINAPI note_interrupt(DWORD event)
+{
+    return event == CTRL_C_EVENT && SetEvent(interrupted);
+}
+
+static int linger(int status)
+{
+    interrupted = CreateEventW(NULL, FALSE, FALSE, NULL);
+    if (!SetConsoleCtrlHandler(note_interrupt, TRUE))
+        return failed("SetConsoleCtrlHandler");
+    fputs("lingering\n", stderr);
+    WaitForSingleObject(interrupted, INFINITE);
+    fputs("Ctrl-C came\n", stderr);
+    return status;
+}
+
+static int logger(const wchar_t *file)
+{
+    FILE *heard = _wfopen(file, L"ab");
+    int length = snprintf(buffer, sizeof buffer, "PING %lu\n", GetCurrentProcessId());
+    DWORD got;
+    if (!heard)
+        return failed("opening the file");
+    if (put(GetStdHandle(STD_OUTPUT_HANDLE), buffer, (DWORD)length))
+        return 1;
+    fputs("logging\n", stderr);
+    while (ReadFile(GetStdHandle(STD_INPUT_HANDLE), buffer, sizeof buffer, &got, NULL) && got > 0) {
+        fwrite(buffer, 1, got, heard);
+        fflush(heard);
+    }
+    fputs("end of file\n", stderr);
+    return 0;
+}
+
 int wmain(int count, wchar_t **words)
 {
     const wchar_t *verb = count > 1 ? words[1] : L"", *what = count > 3 ? words[3] : L"";
     int is_write = !wcscmp(verb, L"write"), is_ask = !wcscmp(verb, L"ask"), status = 2;
     HANDLE pipe;
+    /* Whoever started this waits for what it says. */
+    setvbuf(stderr, NULL, _IONBF, 0);
     if (count < 3) {
-        fputs("usage: client read|messages|write|ask PIPE [BYTES|COUNT|TEXT]\n", stderr);
+        fputs("usage: client VERB WHAT; see its source\n", stderr);
         return 2;
     }
     if (!wcscmp(verb, L"interrupt"))
         return interrupt(wcstoul(words[2], NULL, 10));
+    if (!wcscmp(verb, L"close"))
+        return close_console(wcstoul(words[2], NULL, 10));
+    if (!wcscmp(verb, L"words"))
+        return print_words(words + 2);
+    if (!wcscmp(verb, L"linger"))
+        return linger((int)wcstol(words[2], NULL, 10));
+    if (!wcscmp(verb, L"logger"))
+        return logger(words[2]);
     /* Message mode is set by FILE_WRITE_ATTRIBUTES, which GENERIC_READ alone does not give. */
     pipe = opened(words[2], is_ask ? GENERIC_READ | GENERIC_WRITE : is_write ? GENERIC_WRITE : GENERIC_READ | FILE_WRITE_ATTRIBUTES);
     if (pipe == INVALID_HANDLE_VALUE)

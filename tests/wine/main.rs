@@ -18,11 +18,17 @@ mod commands;
 mod common;
 #[path = "stories/crowd.rs"]
 mod crowd;
+#[path = "stories/ends.rs"]
+mod ends;
 #[path = "../common/log_file.rs"]
 mod log_file;
 #[path = "stories/plain.rs"]
 mod plain;
+#[path = "stories/screens.rs"]
+mod screens;
 #[path = "stories/service.rs"]
 mod service;
 #[path = "stories/unplug.rs"]
 mod unplug;
+#[path = "stories/words.rs"]
+mod words;

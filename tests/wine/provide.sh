@@ -31,9 +31,12 @@ provide_prefix() {
         { echo "bcryptprimitives.dll cannot be built"; return 1; }
 }
 
-# A plain C program, as users write them.
+# A plain C program, as users write them, and a console for programs that draw on one.
 provide_client() {
-    "$mingw" -O2 -Wall -Werror -municode -o "$lab/client.exe" "$here/client.c" || { echo "client.c cannot be built"; return 1; }
+    local name
+    for name in client console; do
+        "$mingw" -O2 -Wall -Werror -municode -o "$lab/$name.exe" "$here/$name.c" || { echo "$name.c cannot be built"; return 1; }
+    done
 }
 
 # Python for Windows: the embeddable distribution of python.org, which a package brings along. Prints its python.exe, or why

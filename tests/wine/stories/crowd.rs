@@ -1,13 +1,16 @@
 //! Many programs at one pipe, and programs that vanish.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::process::{Child, Stdio};
 use std::thread;
 
 use firmware_mock::DeviceKind::Zero;
 
 use crate::common::bytes::{assert_same, pattern};
 use crate::common::{Bus, Daemon, read_exactly, wait_named_pipe};
+use crate::plain::client;
 
 /// A daemon with gadget zero; the bus must stay.
 fn zero() -> (Bus, Daemon) {
@@ -69,7 +72,7 @@ fn a_program_that_opens_first_to_probe_and_then_to_use_is_served() {
 }
 
 #[test]
-fn a_hundred_programs_in_turn_never_see_a_busy_pipe() {
+fn a_hundred_openings_in_turn_never_see_a_busy_pipe() {
     let (_bus, daemon) = zero();
     let path = daemon.path("zero/ep_81");
     for round in 0..100 {
@@ -77,4 +80,53 @@ fn a_hundred_programs_in_turn_never_see_a_busy_pipe() {
         let client = OpenOptions::new().read(true).open(&path).unwrap_or_else(|e| panic!("in round {round}: {e}"));
         read_exactly(client, 512);
     }
+}
+
+/// Each begins when the one before has its bytes, and not when that has ended: two or three are there at any time.
+#[test]
+fn a_hundred_programs_in_turn_never_see_a_busy_pipe() {
+    let (_bus, daemon) = zero();
+    let path = daemon.path("zero/ep_81");
+    let expected = pattern(4096);
+    let mut leaving: VecDeque<Child> = VecDeque::new();
+    for round in 0..100 {
+        let mut program = client();
+        program.arg("read").arg(&path).arg("4096").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = program.spawn().unwrap();
+        let mut bytes = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
+        assert!(bytes == expected, "in round {round}: {} bytes, and {}", bytes.len(), said_by(child));
+        leaving.push_back(child);
+        if leaving.len() > 2 {
+            let child = leaving.pop_front().unwrap();
+            assert_eq!(said_by(child), "exit code: 0, saying nothing");
+        }
+    }
+}
+
+fn said_by(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    match output.stderr.is_empty() {
+        true => format!("{}, saying nothing", output.status),
+        false => format!("{}, saying {}", output.status, String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+/// Both ends of a crowd: programs that are killed in the middle of their reading, and those that go on.
+#[test]
+fn programs_that_are_killed_while_they_read_harm_nobody() {
+    let (_bus, daemon) = zero();
+    let path = daemon.path("zero/ep_81");
+    let steady = daemon.reader("zero/ep_81");
+    for _ in 0..20 {
+        let mut program = client();
+        program.arg("read").arg(&path).arg("1000000000").stdout(Stdio::piped());
+        let mut child = program.spawn().unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0; 4096]).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let (_steady, bytes) = read_exactly(steady, 4 << 20);
+    assert_same(&pattern(4 << 20), &bytes, 0);
+    daemon.wait_pipe("zero", "ep_81", |pipe| pipe["clients"].as_array().unwrap().len() == 1);
 }

@@ -1,4 +1,4 @@
-//! A device is pulled out and plugged in again while programs have its pipes open, a hundred times in all.
+//! A device is pulled out and plugged in again while programs have its pipes open, a hundred times with each rule.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use windows_sys::Win32::Foundation::ERROR_BROKEN_PIPE;
 use crate::common::bytes::{assert_same, pattern};
 use crate::common::{Bus, Daemon, PATIENCE, open_reader, read_exactly, within};
 
-const ROUNDS: u64 = 50;
+const ROUNDS: u64 = 100;
 
 fn zero(unplug: &str) -> (Bus, Daemon) {
     let bus = Bus::with(&[Zero]);
@@ -23,7 +23,7 @@ fn replug(bus: &Bus, daemon: &Daemon, round: u64) {
 }
 
 #[test]
-fn with_hold_programs_go_on_after_each_of_fifty_unplugs() {
+fn with_hold_programs_go_on_after_each_of_a_hundred_unplugs() {
     let (bus, daemon) = zero("hold");
     let (mut source, mut back, mut out) =
         (daemon.reader("zero/ep_81"), daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
@@ -41,7 +41,7 @@ fn with_hold_programs_go_on_after_each_of_fifty_unplugs() {
 }
 
 #[test]
-fn with_eof_readers_see_a_broken_pipe_after_each_of_fifty_unplugs() {
+fn with_eof_readers_see_a_broken_pipe_after_each_of_a_hundred_unplugs() {
     let (bus, daemon) = zero("eof");
     let path = daemon.path("zero/ep_81");
     for round in 0..ROUNDS {

@@ -1,0 +1,143 @@
+//! Words and paths as people write them on Windows: blanks, quotes, backslashes, and slashes the other way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use firmware_mock::DeviceKind::{Knob, Regs, Uno, Zero};
+use tempfile::TempDir;
+
+use crate::common::{Bus, Daemon, outlet, usbpipe, wait_for};
+use crate::plain::client;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n")
+}
+
+/// The C program at a path with blanks and other letters.
+fn client_at(folder: &Path) -> PathBuf {
+    fs::create_dir_all(folder).unwrap();
+    let path = folder.join("the client.exe");
+    fs::copy(client().get_program(), &path).unwrap();
+    path
+}
+
+fn exec(daemon: &Daemon, words: &[&str]) -> Output {
+    daemon.ask(&[&["exec"], words].concat())
+}
+
+#[test]
+fn execs_command_gets_its_words_as_they_were_typed() {
+    let bus = Bus::with(&[Knob]);
+    let daemon = Daemon::run(&bus.device("knob", ""));
+    let temp = TempDir::new().unwrap();
+    let program = client_at(&temp.path().join("Meßgeräte & more (neu)"));
+    let words = ["a b", "c\"d", r"\\server\share\", r"ends with \ ", "", "%PATH%", "^&|<>", r#"a\"b"#, "日本"];
+    for program in [program.to_str().unwrap().to_owned(), program.to_str().unwrap().replace('\\', "/")] {
+        let command = ["knob", "--in", "ep_81", "--", &program, "words"];
+        let output = exec(&daemon, &[&command[..], &words].concat());
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(text(&output.stdout), words.map(|word| format!("{word}\n")).concat());
+    }
+}
+
+#[test]
+fn execs_command_has_the_board_as_its_stdin_and_stdout() {
+    let bus = Bus::with(&[Uno]);
+    let daemon = Daemon::run(&bus.device("uno", "[device.serial]\n"));
+    let temp = TempDir::new().unwrap();
+    let file = temp.path().join("what was heard.txt");
+    let heard = || fs::read_to_string(&file).unwrap_or_default();
+    let mut command = usbpipe();
+    command.arg("--dir").arg(&daemon.dir).args(["exec", "uno", "--serial", "--"]);
+    let mut child = command.arg(client().get_program()).arg("logger").arg(&file).spawn().unwrap();
+    let answer = || {
+        // What it asked while the board booted was heard by nobody.
+        std::io::Write::write_all(&mut daemon.writer("uno/serial.tx"), b"PING 1\n").unwrap();
+        heard().contains("PONG 1\n").then_some(())
+    };
+    wait_for(answer, heard);
+    let clients = daemon.pipe("uno", "serial.rx")["clients"].to_string();
+    assert!(clients.contains("client.exe"), "{clients}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn run_starts_a_program_whose_path_and_words_have_blanks_and_backslashes() {
+    let bus = Bus::with(&[Uno]);
+    let temp = TempDir::new().unwrap();
+    client_at(&temp.path().join("my tools"));
+    let file = temp.path().join("what it heard.txt");
+    let config = bus.device(
+        "uno",
+        &format!("[device.serial]\nrun = ['my tools\\the client.exe', 'logger', '{}']\n", file.display()),
+    );
+    fs::write(temp.path().join("usbpipe.toml"), config).unwrap();
+    let dir = PathBuf::from(format!(r"\\.\pipe\usbpipe-test-{}-words-run", std::process::id()));
+    let mut command = usbpipe();
+    command.arg("--dir").arg(&dir).arg("run").current_dir(temp.path());
+    let mut daemon = Daemon::start(command, &dir);
+    daemon.wait_said("the client.exe: logging");
+    daemon.wait_attached();
+    let heard = || fs::read_to_string(&file).unwrap_or_default();
+    let answer = || {
+        std::io::Write::write_all(&mut daemon.writer("uno/serial.tx"), b"PING 2\n").unwrap();
+        heard().contains("PONG 2\n").then_some(())
+    };
+    wait_for(answer, heard);
+    bus.command("unplug uno 100");
+    daemon.wait_said("the client.exe: end of file");
+    daemon.wait_said("ended with status 0: the device has gone");
+    daemon.wait_said("the client.exe: logging");
+    assert!(daemon.end().success());
+}
+
+#[test]
+fn the_configuration_is_found_in_appdata_then_in_programdata_and_named_with_any_slashes() {
+    let bus = Bus::with(&[Knob]);
+    let temp = TempDir::new().unwrap();
+    let folders = ["Roaming", "ProgramData"].map(|name| temp.path().join(name));
+    let check = |words: &[&str]| {
+        let mut command = usbpipe();
+        command.current_dir(temp.path()).env("APPDATA", &folders[0]).env("PROGRAMDATA", &folders[1]).args(words);
+        command.output().unwrap()
+    };
+    let none = check(&["config", "check"]);
+    let said = text(&none.stderr);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(
+        said.contains(r"Roaming\usbpipe\usbpipe.toml") && said.contains(r"ProgramData\usbpipe\usbpipe.toml"),
+        "{said}"
+    );
+    for (folder, name) in folders.iter().zip(["mine", "everybody's"]).rev() {
+        fs::create_dir_all(folder.join("usbpipe")).unwrap();
+        fs::write(folder.join(r"usbpipe\usbpipe.toml"), format!("[[device]]\nname = \"{name}\"\nmatch = 5\n")).unwrap();
+        let said = text(&check(&["config", "check"]).stderr);
+        assert!(said.contains(&format!(r"{}\usbpipe\usbpipe.toml:3:9", folder.display())), "{said}");
+    }
+    let file = temp.path().join("elsewhere.toml");
+    fs::write(&file, bus.device("knob", "")).unwrap();
+    let file = file.to_str().unwrap();
+    for written in [file.to_owned(), file.replace('\\', "/"), "elsewhere.toml".into(), r".\elsewhere.toml".into()] {
+        let good = check(&["config", "check", "-c", &written]);
+        assert!(good.status.success(), "{written}: {good:?}");
+    }
+}
+
+#[test]
+fn the_names_of_pipes_are_taken_with_any_slashes_and_letters() {
+    let bus = Bus::with(&[Regs, Zero]);
+    let daemon = Daemon::run(&[bus.device("regs", ""), bus.device("zero", "")].concat());
+    let dir = daemon.dir.to_str().unwrap();
+    for written in [dir.replace('\\', "/"), dir.to_uppercase(), format!(r"{dir}\")] {
+        let answer = |words: &[&str]| {
+            let output = usbpipe().arg("--dir").arg(&written).arg("control").args(words).output().unwrap();
+            text(&[output.stdout, output.stderr].concat())
+        };
+        assert_eq!(answer(&["regs", "out 0x40 1 0 0 cafe"]), "ok\n", "{written}");
+        assert_eq!(answer(&["regs", "in", "0xc0", "2", "0", "0", "2"]), "ok cafe\n", "{written}");
+    }
+    let pipe = outlet(Path::new(&dir.to_uppercase()), "ZERO/EP_81");
+    assert_eq!(crate::common::read_exactly(fs::File::open(pipe).unwrap(), 512).1.len(), 512);
+}
