@@ -67,6 +67,15 @@ fn what_no_rule_can_say_is_refused() {
 }
 
 #[test]
+fn the_manual_has_a_page_of_it() {
+    let temp = TempDir::new().unwrap();
+    let manual = Command::new(env!("CARGO_BIN_EXE_usbpipe")).arg("man").arg("--out").arg(temp.path()).output().unwrap();
+    assert!(manual.status.success(), "{manual:?}");
+    let page = |name: &str| fs::read_to_string(temp.path().join(name)).unwrap();
+    assert!(page("usbpipe.1").contains("usbpipe\\-udev(1)") && page("usbpipe-udev.1").contains("61\\-usbpipe"));
+}
+
+#[test]
 fn udev_finds_nothing_wrong_with_the_rules() {
     if !has_verify() {
         return eprintln!("skipped: udevadm verify: there is none here (systemd 254 brings it); the lab has it");

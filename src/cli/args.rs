@@ -14,10 +14,12 @@ use crate::config::parse_size;
 use crate::selector::Selector;
 
 use super::system::SystemCommand;
+use super::words;
 
-/// Turns USB pipes and CDC serial into ordinary pipes: FIFOs and sockets that any program can read and write.
+/// All of it.
 #[derive(Debug, Parser)]
-#[command(name = "usbpipe", version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+#[command(name = "usbpipe", version, about = words::ABOUT, long_about = None, max_term_width = 100)]
+#[command(after_help = format!("{TRY}\n\n{STATUS}"), after_long_help = format!("{TRY}\n\n{}\n\n{STATUS}", words::FILES))]
 pub(super) struct Args {
     #[arg(long, global = true, value_name = "DIR", help = DIR_HELP, display_order = LAST)]
     pub(super) dir: Option<PathBuf>,
@@ -42,7 +44,7 @@ pub(super) enum Command {
     /// Run the daemon for these devices alone, without a configuration
     Bridge {
         /// Devices to bridge, with all that they have
-        #[arg(required = true, value_name = "SELECTOR", help = SELECTORS)]
+        #[arg(required = true, value_name = "SELECTOR", help = words::SELECTORS)]
         selectors: Vec<Selector>,
     },
     /// Make one request of a device's control pipe
@@ -63,11 +65,10 @@ pub(super) enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         request: Vec<String>,
     },
-    /// Run a command with a device's pipes as its stdin, stdout and other descriptors; its exit status is the command's
-    #[command(after_help = EXEC_HELP)]
+    #[command(about = words::EXEC, after_help = words::EXEC_HELP)]
     Exec(ExecArgs),
     /// Let go of a device, for a command or until it is reclaimed; programs that have its outlets open wait
-    #[command(after_help = RELEASE_HELP)]
+    #[command(after_help = words::RELEASE_HELP)]
     Release {
         /// Name in the daemon
         device: String,
@@ -98,7 +99,7 @@ pub(super) enum Command {
         device: String,
     },
     /// Write what a serial line says to a file, each line with its time
-    #[command(after_help = LOG_HELP)]
+    #[command(after_help = format!("{LOG_HELP} {}", words::END_OF_LOG))]
     Log(LogArgs),
     /// Show attach, detach, loss, stall and error as they happen, one JSON object a line
     Events,
@@ -107,9 +108,6 @@ pub(super) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print udev rules that give access to devices
-    #[command(after_help = UDEV_HELP)]
-    Udev(UdevArgs),
     /// Print shell completions
     Completions {
         /// For which shell
@@ -155,10 +153,9 @@ pub(super) struct ExecArgs {
     #[arg(long, conflicts_with_all = ["input", "output"])]
     pub(super) serial: bool,
     /// Pipe that is descriptor N: EP as above, and :pipe, :socket or :packet for its kind; can be given several times
-    #[arg(long, value_name = "N=EP[:KIND]")]
+    #[arg(long, value_name = "N=EP[:KIND]", hide = !words::HAS_NUMBERS)]
     pub(super) fd: Vec<Descriptor>,
-    /// Command to run; {port} in its arguments is the path of serial.tty, {ep_81} that of a descriptor of this pipe
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(last = true, required = true, value_name = "CMD", help = words::EXEC_CMD)]
     pub(super) command: Vec<OsString>,
 }
 
@@ -207,42 +204,13 @@ fn ring_size(text: &str) -> Result<u64, String> {
     size(text, SMALLEST_RING..=LARGEST_FILE).ok_or_else(|| "must be a size from 16K to 1024G".to_owned())
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct UdevArgs {
-    /// Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, or a port such as /dev/ttyS0
-    #[arg(value_name = "SELECTOR")]
-    pub(super) selectors: Vec<Selector>,
-    /// Group that may use the devices [default: the configured one, or usbpipe]
-    #[arg(long, value_name = "GROUP")]
-    pub(super) group: Option<String>,
-    /// Let systemd start usbpipe.service when a device appears
-    #[arg(long)]
-    pub(super) start: bool,
-}
-
 /// Where the options of all commands stand: behind those of the command.
 const LAST: usize = 900;
 
-const AFTER_HELP: &str = "\
-Try it without hardware: usbpipe demo
+const TRY: &str = "Try it without hardware: usbpipe demo";
+const STATUS: &str =
+    "Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration; of exec and release the command's.";
 
-Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration; of exec and release the command's.";
-
-const AFTER_LONG_HELP: &str = "\
-Try it without hardware: usbpipe demo
-
-Files:
-  ./usbpipe.toml, ~/.config/usbpipe/usbpipe.toml, /etc/usbpipe/usbpipe.toml
-      the configuration: the first of them that is there
-  /run/usbpipe
-      run directory of root and of usbpipe.service; others say --dir /run/usbpipe
-
-Environment: USBPIPE_DIR is the run directory, RUST_LOG says what is logged.
-
-Exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration; of exec and release the command's.";
-
-const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, a port such as /dev/ttyACM0, or \
-                         usbip://HOST[:PORT]/BUSID";
 const CONTROL_HELP: &str = "\
 Requests (numbers decimal, or hex with 0x; the answer is `ok [HEX]` or `error NAME TEXT`):
   in  <bmRequestType> <bRequest> <wValue> <wIndex> <wLength>
@@ -256,31 +224,6 @@ Requests:
   baud N      mode 8N1      lines      break MS
   dtr on|off|pulse MS      rts on|off|pulse MS
   reset [arduino|wiring|esp]      touch      release      reclaim";
-
-const RELEASE_HELP: &str = "\
-The bridge goes on when the command has ended, however it ended; the exit status is the command's. \
-Signals are passed on to it. Without a command the device stays released until `usbpipe reclaim`.
-
-Examples:
-  usbpipe release uno -- avrdude -c arduino -p m328p -P {port} -U flash:w:blink.hex
-  usbpipe serial leonardo touch && \\
-    usbpipe release leonardo -- avrdude -c avr109 -p m32u4 -P {port} -U flash:w:blink.hex";
-
-const EXEC_HELP: &str = "\
-Examples:
-  usbpipe exec uno --serial -- python3 talk.py
-  usbpipe exec zero --in ep_81 -- head -c 1M >bulk.bin
-  usbpipe exec zero --fd 3=ep_82:packet --fd 4=ep_02:packet -- ./loopback
-  usbpipe exec uno -- tio {port}
-
-Kinds of descriptors: an end of a pipe, and of serial one of a stream socketpair, which :socket asks \
-for elsewhere; :packet is a SEQPACKET socketpair, a message for each transfer. Stdin, stdout and \
-stderr are inherited where nothing else is said, and of other descriptors only those that the words \
-of CMD name, as the shell's >(...) does. USBPIPE_DIR and USBPIPE_DEVICE tell CMD where it is.
-
-Signals are passed on to CMD. The exit status is its own, 128 and the number of the signal that \
-killed it, 127 if it is not found, and 126 if it cannot be run. With a selector and without a daemon \
-the device is taken for as long as CMD runs and what it wrote is on its way.";
 
 const CAPTURE_HELP: &str = "\
 Examples:
@@ -305,12 +248,5 @@ line too lose nothing by it. q or Ctrl-C ends it.";
 const LOG_HELP: &str = "\
 Times are UTC, of the first byte of each line. A line that is longer than 4096 bytes, or whose end does not come \
 within a second, ends with \\ and goes on in the next one; a \\ of the device is written as \\\\, and bytes that are no \
-text as \\x1b. Lines between -- and -- are no words of the device: they tell of unplug, replug, reset and loss. Ctrl-C \
-ends it, SIGHUP opens the file anew. Programs that read the line too lose nothing by it.";
-
-const UDEV_HELP: &str = "\
-Without a selector: rules for the devices of the configuration; without one, the rules for well-known boards.
-
-Examples:
-  usbpipe udev 2341:0043 | sudo tee /etc/udev/rules.d/61-usbpipe-2341-0043.rules
-  sudo udevadm control --reload && sudo udevadm trigger -s usb -s tty";
+text as \\x1b. Lines between -- and -- are no words of the device: they tell of unplug, replug, reset and loss. Programs \
+that read the line too lose nothing by it.";

@@ -77,7 +77,7 @@ pub(super) fn show(answer: &str) -> Outcome {
     super::status::print_line(answer)?;
     match answer.parse::<Answer>() {
         Ok(Answer::Ok(_)) => Ok(0),
-        Ok(Answer::Error { .. }) => Ok(FAILED),
+        Ok(Answer::Error { .. }) => Ok(FAILED.into()),
         Err(RequestError { text, .. }) => Err(Failure::run_time(format!("the answer makes no sense: {text}"))),
     }
 }

@@ -63,9 +63,8 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
 }
 
 /// As a shell says it.
-fn code(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    u8::try_from(code).unwrap_or(u8::MAX)
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// Signals to this process that the command shall get. Those that a person types reach it anyway.

@@ -53,7 +53,7 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
     child.wait()
 }
 
-/// Of numbers that this program cannot end with, such as those of crashes, the highest that it can.
-fn code(status: ExitStatus) -> u8 {
-    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+/// All 32 bits: 0xc0000005 is a crash.
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_default()
 }

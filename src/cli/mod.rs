@@ -37,6 +37,12 @@ mod own_place;
 mod own_place;
 mod own_ports;
 mod plot;
+#[cfg(unix)]
+#[path = "reader_unix.rs"]
+mod reader;
+#[cfg(windows)]
+#[path = "reader_windows.rs"]
+mod reader;
 mod release;
 mod run;
 mod screen;
@@ -57,7 +63,14 @@ mod system;
 #[path = "system_windows.rs"]
 mod system;
 mod top;
-mod udev;
+#[cfg(unix)]
+mod udev_linux;
+#[cfg(unix)]
+#[path = "words_unix.rs"]
+mod words;
+#[cfg(windows)]
+#[path = "words_windows.rs"]
+mod words;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -82,11 +95,19 @@ pub fn main() -> ExitCode {
     };
     logging::start(args.verbose, default_level(&args.command), log_file(&args.command).as_deref());
     match dispatch(args) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => exit(code),
         Err(failure) => {
             eprintln!("usbpipe: {}", failure.message);
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// Also with the statuses of Windows' programs, which have more bits than an [`ExitCode`] takes.
+fn exit(status: i32) -> ExitCode {
+    match u8::try_from(status) {
+        Ok(status) => ExitCode::from(status),
+        Err(_) => std::process::exit(status),
     }
 }
 
@@ -109,7 +130,8 @@ impl Failure {
     }
 }
 
-type Outcome = Result<u8, Failure>;
+/// The exit status.
+type Outcome = Result<i32, Failure>;
 
 fn dispatch(args: Args) -> Outcome {
     let Args { dir, config, command, .. } = args;
@@ -130,7 +152,6 @@ fn dispatch(args: Args) -> Outcome {
         Command::Events => with_runtime(status::events(dir)),
         Command::Demo => with_runtime(demo::demo(dir)),
         Command::Config(ConfigCommand::Check) => check::check(config),
-        Command::Udev(args) => udev::udev(config, args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "usbpipe", &mut script);
@@ -165,7 +186,7 @@ fn run_dir(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
 fn default_level(command: &Command) -> &'static str {
     match command {
         Command::Run | Command::Bridge { .. } => "info",
-        Command::System(_) => "info",
+        Command::System(command) => command.log_level(),
         _ => "warn",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Failure;
+use super::{Failure, words};
 
 /// Why a command runs not.
 #[derive(Debug)]
@@ -21,7 +21,8 @@ impl NotStarted {
 
 impl std::fmt::Display for NotStarted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} cannot be started: {}", self.program, self.cause)
+        let advice = if self.cause.kind() == io::ErrorKind::NotFound { words::NOT_FOUND } else { "" };
+        write!(f, "{} cannot be started: {}{advice}", self.program, self.cause)
     }
 }
 

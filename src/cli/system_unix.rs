@@ -1,47 +1,53 @@
-//! Commands that another system has and Unix has not: here the service is systemd's, and all others are in `args`.
+//! Commands that Unix alone has. Its service is systemd's and needs none.
 
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{ArgMatches, Command, Error, FromArgMatches, Subcommand};
+use clap::Subcommand;
 
-use super::Outcome;
+use super::{Outcome, udev_linux};
+use crate::selector::Selector;
 
-/// None.
-#[derive(Debug)]
-pub(super) enum SystemCommand {}
+/// One of them.
+#[derive(Debug, Subcommand)]
+pub(super) enum SystemCommand {
+    /// Print udev rules that give access to devices
+    #[command(after_help = UDEV_HELP)]
+    Udev(UdevArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UdevArgs {
+    /// Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, or a port such as /dev/ttyS0
+    #[arg(value_name = "SELECTOR")]
+    pub(super) selectors: Vec<Selector>,
+    /// Group that may use the devices [default: the configured one, or usbpipe]
+    #[arg(long, value_name = "GROUP")]
+    pub(super) group: Option<String>,
+    /// Let systemd start usbpipe.service when a device appears
+    #[arg(long)]
+    pub(super) start: bool,
+}
 
 impl SystemCommand {
-    pub(super) fn run(self, _dir: Option<PathBuf>, _config: Option<PathBuf>) -> Outcome {
-        match self {}
+    pub(super) fn run(self, _dir: Option<PathBuf>, config: Option<PathBuf>) -> Outcome {
+        let Self::Udev(args) = self;
+        udev_linux::udev(config, args)
     }
 
     /// Where the log goes, if not to stderr.
     pub(super) fn log_file(&self) -> Option<PathBuf> {
-        match *self {}
+        None
+    }
+
+    /// What is logged if nobody says.
+    pub(super) fn log_level(&self) -> &'static str {
+        "warn"
     }
 }
 
-impl FromArgMatches for SystemCommand {
-    fn from_arg_matches(_matches: &ArgMatches) -> Result<Self, Error> {
-        Err(Error::new(ErrorKind::InvalidSubcommand))
-    }
+const UDEV_HELP: &str = "\
+Without a selector: rules for the devices of the configuration; without one, the rules for well-known boards.
 
-    fn update_from_arg_matches(&mut self, _matches: &ArgMatches) -> Result<(), Error> {
-        match *self {}
-    }
-}
-
-impl Subcommand for SystemCommand {
-    fn augment_subcommands(command: Command) -> Command {
-        command
-    }
-
-    fn augment_subcommands_for_update(command: Command) -> Command {
-        command
-    }
-
-    fn has_subcommand(_name: &str) -> bool {
-        false
-    }
-}
+Examples:
+  usbpipe udev 2341:0043 | sudo tee /etc/udev/rules.d/61-usbpipe-2341-0043.rules
+  sudo udevadm control --reload && sudo udevadm trigger -s usb -s tty";

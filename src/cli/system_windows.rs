@@ -26,6 +26,11 @@ impl SystemCommand {
         let Self::Service(command) = self;
         service_windows::log_file(command)
     }
+
+    /// What is logged if nobody says.
+    pub(super) fn log_level(&self) -> &'static str {
+        "info"
+    }
 }
 
 const SERVICE_HELP: &str = r#"

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 
 use super::link::{self, Stream};
 use super::passing;
-use super::place::{ADMIN, SERVICE};
+use super::place::{ADMIN, MAY_NOT, SERVICE};
 use super::protocol::{Reply, Request};
 use crate::session::{Pass, PassedEnd};
 
@@ -112,11 +112,9 @@ impl Client {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoDaemon(dir, cause) if cause.kind() == io::ErrorKind::PermissionDenied => write!(
-                f,
-                "you may not talk to the daemon in {}: {cause}; join the group that owns admin.sock there",
-                dir.display()
-            ),
+            Self::NoDaemon(dir, cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+                write!(f, "you may not talk to the daemon in {}: {cause}; {MAY_NOT}", dir.display())
+            }
             Self::NoDaemon(dir, cause) => write!(
                 f,
                 "no daemon runs in {} ({cause}); start one with `usbpipe run` or `usbpipe demo`, or say where it is \

@@ -59,5 +59,7 @@ pub(super) fn is_still_there(lock: &File, path: &Path) -> bool {
 
 /// The socket's name in the run dir.
 pub(super) const ADMIN: &str = "admin.sock";
+/// What those can do who may not talk to a daemon.
+pub(super) const MAY_NOT: &str = "join the group that owns admin.sock there";
 /// The run dir of the service.
 pub(super) const SERVICE: Option<&str> = Some("/run/usbpipe");

@@ -43,6 +43,9 @@ pub(super) fn is_still_there(_lock: &File, path: &Path) -> bool {
 
 /// The pipe's name in the run dir.
 pub(super) const ADMIN: &str = "admin";
+/// What those can do who may not talk to a daemon.
+pub(super) const MAY_NOT: &str = "its pipe `admin` is for the user who runs it, for administrators and the system: try it \
+                                  in a terminal that was opened as administrator";
 /// The service has the same place as everybody.
 pub(super) const SERVICE: Option<&str> = None;
 const PREFIX: &str = r"\\.\pipe\usbpipe";

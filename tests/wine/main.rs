@@ -20,6 +20,8 @@ mod common;
 mod crowd;
 #[path = "stories/ends.rs"]
 mod ends;
+#[path = "stories/help.rs"]
+mod help;
 #[path = "../common/log_file.rs"]
 mod log_file;
 #[path = "stories/plain.rs"]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::super::Failure;
 use super::super::args::CaptureArgs;
 use super::super::own_place::private;
+use super::super::reader::has_left;
 use super::ring::Ring;
 use crate::capture::{Blocks, Kind};
 
@@ -95,7 +96,7 @@ impl Output {
             Target::Ring(ring) => return ring.flush(),
         };
         match result {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.written.is_wanted = false,
+            Err(e) if has_left(&e) => self.written.is_wanted = false,
             result => result.map_err(|e| Failure::run_time(format!("writing the capture failed: {e}")))?,
         }
         Ok(())

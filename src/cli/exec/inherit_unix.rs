@@ -9,7 +9,36 @@ use std::process::Command;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use super::wanted::{Descriptor, Name};
+use crate::session::Pass;
 use crate::session::keep_descriptors;
+
+/// Whether a pipe can be named as a path: a socket has none, so that `{serial}` stands for nothing.
+pub(super) fn has_path(name: Name) -> bool {
+    name != Name::Serial
+}
+
+/// The path of the descriptor that stands for this pipe, the same in all words.
+pub(super) fn number(name: Name, descriptors: &mut Vec<Descriptor>) -> Option<String> {
+    let known = descriptors.iter().find(|d| d.name == name && d.pass == Pass::Pipe).map(|d| d.number);
+    let number = known.unwrap_or_else(|| {
+        let is_free = |number: &i32| descriptors.iter().all(|d| d.number != *number);
+        let number = (FIRST_FREE..).find(is_free).unwrap_or(FIRST_FREE);
+        descriptors.push(Descriptor { number, name, pass: Pass::Pipe });
+        number
+    });
+    Some(format!("/dev/fd/{number}"))
+}
+
+/// The file in the device's folder: for pipes that have no number, of which there are none here.
+pub(super) fn outlet(name: Name) -> String {
+    name.to_string()
+}
+
+/// What to do for a port where there is none.
+pub(super) fn no_port(device: &str) -> String {
+    format!("{device} has no serial.tty for {{port}}; add \"tty\" to its `outlets`")
+}
 
 /// Gives the command these descriptors under these numbers, until the command is dropped.
 ///
@@ -66,9 +95,38 @@ fn names(word: &OsStr, number: RawFd) -> bool {
     ["/dev/fd", "/proc/self/fd"].into_iter().any(|folder| is_there(format!("{folder}/{number}")))
 }
 
+/// Shells and their scripts use those below.
+const FIRST_FREE: i32 = 10;
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::cli::args::ExecArgs;
+    use crate::cli::exec::plan::Plan;
+
+    fn plan(fd: &str, command: &[&str]) -> Plan {
+        let (device, fd) = ("d".to_owned(), vec![fd.parse().unwrap()]);
+        let command = command.iter().map(OsString::from).collect();
+        Plan::new(ExecArgs { device, input: None, output: None, serial: false, fd, command }).unwrap()
+    }
+
+    #[test]
+    fn a_pipe_in_braces_is_a_descriptor_with_a_path() {
+        let plan = plan("10=ep_02", &["cmp", "{ep_81}", "x{ep_82},{ep_02}", "{ep_81}"]);
+        let words = ["/dev/fd/11", "x/dev/fd/12,/dev/fd/10", "/dev/fd/11"];
+        assert_eq!(plan.arguments(None, Path::new("/r/d")), words);
+        let numbers: Vec<(i32, String)> = plan.descriptors.iter().map(|d| (d.number, d.name.to_string())).collect();
+        assert_eq!(numbers, [(10, "ep_02".into()), (11, "ep_81".into()), (12, "ep_82".into())]);
+    }
+
+    #[test]
+    fn other_braces_are_the_commands_own() {
+        let words = ["{81}", "{serial}", "{ep_81", "{}{", "${x}"];
+        let plan = plan("3=ep_81", &[&["awk"], &words[..]].concat());
+        assert_eq!(plan.arguments(None, Path::new("/r/d")), words);
+    }
 
     #[test]
     fn a_descriptor_is_named_by_its_whole_number() {

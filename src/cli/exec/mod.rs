@@ -63,8 +63,9 @@ async fn of_daemon(dir: Option<PathBuf>, selector: &Selector) -> Result<Option<(
 }
 
 async fn alone(selector: Selector, plan: &Plan) -> Outcome {
-    let is_line = plan.wants_port() || plan.names().any(Name::is_serial);
-    let has_endpoints = plan.names().any(|name| !name.is_serial());
+    let names = || plan.names().chain(plan.standing());
+    let is_line = plan.wants_port() || names().any(Name::is_serial);
+    let has_endpoints = names().any(|name| !name.is_serial());
     let alone = Alone::start(selector, is_line && !has_endpoints).await?;
     let outcome = match Client::connect(alone.dir()).await {
         Ok(client) => with_daemon(client, alone.dir(), alone.device(), plan).await,
@@ -79,7 +80,7 @@ async fn alone(selector: Selector, plan: &Plan) -> Outcome {
 async fn with_daemon(mut client: Client, dir: &Path, device: &str, plan: &Plan) -> Outcome {
     let port = if plan.wants_port() { Some(port_of(dir, device).await?) } else { None };
     let mut command = Command::new(&plan.program);
-    command.args(plan.arguments(port.as_deref())).env(DIR, dir).env(DEVICE, device);
+    command.args(plan.arguments(port.as_deref(), &dir.join(device))).env(DIR, dir).env(DEVICE, device);
     let program = Path::new(&plan.program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut given = Vec::new();
     for d in &plan.descriptors {
@@ -121,9 +122,7 @@ async fn port_of(dir: &Path, device: &str) -> Result<PathBuf, Failure> {
         return Err(Failure::run_time(format!("{device} has no serial line for {{port}}; its pipes: {there}")));
     }
     let tty = pipes.into_iter().find_map(|pipe| pipe.tty);
-    tty.map(PathBuf::from).ok_or_else(|| {
-        Failure::run_time(format!("{device} has no serial.tty for {{port}}; add \"tty\" to its `outlets`"))
-    })
+    tty.map(PathBuf::from).ok_or_else(|| Failure::run_time(inherit::no_port(device)))
 }
 
 /// What tells the command, and commands of usbpipe that it runs, where it is.

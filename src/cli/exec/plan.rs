@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::inherit;
 use super::wanted::{Descriptor, Name};
 use crate::cli::args::ExecArgs;
-use crate::session::Pass;
 
 /// What a command gets.
 #[derive(Debug, PartialEq)]
@@ -30,16 +30,28 @@ impl Plan {
         }
         let mut words = command.into_iter();
         let program = words.next().ok_or("no command is given; write it behind --")?;
-        let arguments = words.map(|word| with_paths(word, &mut descriptors)).collect();
+        let arguments = words.map(|word| filled(word, |name| inherit::number(name, &mut descriptors))).collect();
         let (stdin, stdout) = if serial { (Some(Name::Receive), Some(Name::Send)) } else { (input, output) };
         let plan = Self { stdin, stdout, descriptors, program, arguments };
-        if plan.names().next().is_none() && !plan.wants_port() {
+        if plan.names().next().is_none() && !plan.wants_port() && plan.standing().is_empty() {
             return Err(NOTHING.to_owned());
         }
         Ok(plan)
     }
 
-    /// All pipes that it takes.
+    /// Pipes that the command opens by itself.
+    pub(super) fn standing(&self) -> Vec<Name> {
+        let mut names = Vec::new();
+        for word in &self.arguments {
+            filled(word.clone(), |name| {
+                names.push(name);
+                None
+            });
+        }
+        names
+    }
+
+    /// All pipes that it is given.
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {
         let ends = [self.stdin, self.stdout].into_iter().flatten();
         ends.chain(self.descriptors.iter().map(|d| d.name))
@@ -50,17 +62,18 @@ impl Plan {
         self.arguments.iter().any(|word| word.to_str().is_some_and(|word| word.contains(PORT)))
     }
 
-    /// The arguments, with this for the serial port.
-    pub(super) fn arguments(&self, port: Option<&Path>) -> Vec<OsString> {
+    /// The arguments, with this for the serial port, and the names of the pipes in the device's folder.
+    pub(super) fn arguments(&self, port: Option<&Path>, folder: &Path) -> Vec<OsString> {
         let port = port.map_or_else(String::new, |port| port.display().to_string());
         let fill =
             |word: &OsString| word.to_str().map_or_else(|| word.clone(), |text| text.replace(PORT, &port).into());
-        self.arguments.iter().map(fill).collect()
+        let named = |word| filled(word, |name| Some(folder.join(inherit::outlet(name)).display().to_string()));
+        self.arguments.iter().map(fill).map(named).collect()
     }
 }
 
-/// The word with a path of a descriptor for each pipe that it names by `{…}`.
-fn with_paths(word: OsString, descriptors: &mut Vec<Descriptor>) -> OsString {
+/// The word with a path for each pipe that it names by `{…}`, unless there is none.
+fn filled(word: OsString, mut path: impl FnMut(Name) -> Option<String>) -> OsString {
     let Some(text) = word.to_str() else { return word };
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
@@ -68,9 +81,9 @@ fn with_paths(word: OsString, descriptors: &mut Vec<Descriptor>) -> OsString {
         let (before, brace) = rest.split_at(at);
         filled.push_str(before);
         let end = brace.find('}').map_or(brace.len(), |end| end + 1);
-        match named(&brace[..end]) {
-            Some(name) => {
-                filled.push_str(&format!("/dev/fd/{}", number_of(name, descriptors)));
+        match named(&brace[..end]).and_then(&mut path) {
+            Some(path) => {
+                filled.push_str(&path);
                 rest = &brace[end..];
             }
             None => {
@@ -83,28 +96,15 @@ fn with_paths(word: OsString, descriptors: &mut Vec<Descriptor>) -> OsString {
     filled.into()
 }
 
-/// The pipe that `{ep_81}` and the like stand for. A socket has no path, so that `{serial}` stands for nothing.
+/// The pipe that `{ep_81}` and the like stand for.
 fn named(braces: &str) -> Option<Name> {
     let inside = braces.strip_prefix('{')?.strip_suffix('}')?;
     let name: Name = inside.parse().ok()?;
-    (name.to_string() == inside && name != Name::Serial).then_some(name)
-}
-
-/// The same pipe is the same descriptor in all words.
-fn number_of(name: Name, descriptors: &mut Vec<Descriptor>) -> i32 {
-    if let Some(known) = descriptors.iter().find(|d| d.name == name && d.pass == Pass::Pipe) {
-        return known.number;
-    }
-    let is_free = |number: &i32| descriptors.iter().all(|d| d.number != *number);
-    let number = (FIRST_FREE..).find(is_free).unwrap_or(FIRST_FREE);
-    descriptors.push(Descriptor { number, name, pass: Pass::Pipe });
-    number
+    (name.to_string() == inside && inherit::has_path(name)).then_some(name)
 }
 
 /// What stands for the serial port in a command.
 const PORT: &str = "{port}";
-/// Shells and their scripts use those below.
-const FIRST_FREE: i32 = 10;
 const NOTHING: &str = "no pipe is given; say which by --in, --out, --serial or --fd, or in CMD by {port} or {ep_81}";
 
 #[cfg(test)]
@@ -125,25 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_in_braces_is_a_descriptor_with_a_path() {
-        let plan = plan(&["10=ep_02"], &["cmp", "{ep_81}", "x{ep_82},{ep_02}", "{ep_81}"]).unwrap();
-        assert_eq!(plan.arguments(None), ["/dev/fd/11", "x/dev/fd/12,/dev/fd/10", "/dev/fd/11"]);
-        let numbers: Vec<(i32, String)> = plan.descriptors.iter().map(|d| (d.number, d.name.to_string())).collect();
-        assert_eq!(numbers, [(10, "ep_02".into()), (11, "ep_81".into()), (12, "ep_82".into())]);
-    }
-
-    #[test]
-    fn other_braces_are_the_commands_own() {
-        let words = ["{81}", "{serial}", "{ep_81", "{}{", "${x}"];
-        let plan = plan(&["3=ep_81"], &[&["awk"], &words[..]].concat()).unwrap();
-        assert_eq!(plan.arguments(None), words);
-    }
-
-    #[test]
     fn the_port_is_filled_in_when_it_is_known() {
         let plan = plan(&[], &["tio", "-b", "{port}"]).unwrap();
         assert!(plan.wants_port() && plan.names().next().is_none());
-        assert_eq!(plan.arguments(Some(Path::new("/r/serial.tty"))), ["-b", "/r/serial.tty"]);
+        let arguments = plan.arguments(Some(Path::new("/r/serial.tty")), Path::new("/r"));
+        assert_eq!(arguments, ["-b", "/r/serial.tty"]);
     }
 
     #[test]
@@ -155,9 +141,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_word_without_pipes_stays_as_it_is(word in "[{}a-z_0-9$é]{0,20}") {
-            let mut descriptors = Vec::new();
-            let filled = with_paths(word.clone().into(), &mut descriptors);
-            prop_assert!(!descriptors.is_empty() || filled == *word);
+            let mut asked = 0;
+            let filled = filled(word.clone().into(), |_| {
+                asked += 1;
+                Some("path".to_owned())
+            });
+            prop_assert!(asked > 0 || filled == *word);
         }
     }
 }

@@ -48,7 +48,7 @@ fn serve(_words: Vec<OsString>) {
     let (dir, config) = JOB.get().cloned().unwrap_or_default();
     let code = with_runtime(run::run(dir, config)).unwrap_or_else(|failure| {
         tracing::error!("{}", failure.message);
-        failure.code
+        failure.code.into()
     });
     report(ServiceState::Stopped, code);
 }
@@ -98,7 +98,7 @@ pub(in super::super) fn stopping() {
 }
 
 /// Tells the service manager, where there is one to tell.
-fn report(state: ServiceState, code: u8) {
+fn report(state: ServiceState, code: i32) {
     let Some(status) = STATUS.get() else { return };
     let takes = ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN | ServiceControlAccept::PARAM_CHANGE;
     let is_running = state == ServiceState::Running;
@@ -106,7 +106,11 @@ fn report(state: ServiceState, code: u8) {
         service_type: ServiceType::OWN_PROCESS,
         current_state: state,
         controls_accepted: if is_running { takes } else { ServiceControlAccept::empty() },
-        exit_code: if code == 0 { ServiceExitCode::NO_ERROR } else { ServiceExitCode::ServiceSpecific(code.into()) },
+        exit_code: if code == 0 {
+            ServiceExitCode::NO_ERROR
+        } else {
+            ServiceExitCode::ServiceSpecific(code.cast_unsigned())
+        },
         checkpoint: 0,
         wait_hint: if is_running || state == ServiceState::Stopped { Duration::ZERO } else { WAIT },
         process_id: None,

@@ -5,8 +5,8 @@ mod rules;
 
 use std::path::{Path, PathBuf};
 
-use super::args::UdevArgs;
 use super::status::print_line;
+use super::system::UdevArgs;
 use super::{Failure, Outcome};
 use crate::config::{self, Config, DeviceConfig, Match};
 use crate::name;
