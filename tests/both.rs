@@ -9,3 +9,5 @@ mod both;
 mod common;
 #[path = "common/log_file.rs"]
 mod log_file;
+#[path = "common/peer.rs"]
+mod peer;

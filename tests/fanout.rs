@@ -12,16 +12,15 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::bytes::{assert_same, pattern, random};
 use common::{Bus, Daemon, kill, read_exactly, wait_for};
-use firmware_mock::DeviceKind::{Tone, Zero};
+use firmware_mock::DeviceKind::Zero;
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use serde_json::Value;
-use sockets::{Packets, connect_stream, file};
+use sockets::{connect_stream, file};
 
 /// A daemon with these settings of gadget zero's pipes; the bus must stay.
 fn zero(pipes: &str) -> (Bus, Daemon) {
@@ -173,89 +172,6 @@ fn a_reader_that_was_stopped_goes_on_and_has_lost_what_status_says_and_nothing_e
 }
 
 #[test]
-fn with_endless_patience_everybody_waits_and_nothing_is_lost() {
-    let (_bus, daemon) = loopback("patience = \"forever\"");
-    let sent = random(8 << 20, 7);
-    let (quick, slow) = (connect_stream(&daemon, "zero/ep_82.sock"), connect_stream(&daemon, "zero/ep_82.sock"));
-    let mut out = daemon.writer("zero/ep_02");
-    thread::scope(|scope| {
-        scope.spawn(|| out.write_all(&sent).unwrap());
-        let quick = scope.spawn(|| read_exactly(file(&quick), sent.len()).1);
-        // The slow one begins when everything has come to a halt for it.
-        let mut before = 0;
-        let halted = || {
-            let now = daemon.count("zero", "ep_82", "bytes");
-            (std::mem::replace(&mut before, now) == now && now > 0).then_some(())
-        };
-        wait_for(halted, || "it never came to a halt".into());
-        assert!(!quick.is_finished());
-        assert_same(&sent, &read_exactly(file(&slow), sent.len()).1, 0);
-        assert_same(&sent, &quick.join().unwrap(), 0);
-    });
-    assert_eq!(daemon.count("zero", "ep_82", "lost_bytes"), 0);
-}
-
-#[test]
-fn without_patience_nobody_waits_but_who_is_alone_is_waited_for() {
-    let (_bus, daemon) = loopback("patience = 0");
-    let alone = connect_stream(&daemon, "zero/ep_82.sock");
-    let sent = random(4 << 20, 3);
-    let mut out = daemon.writer("zero/ep_02");
-    thread::scope(|scope| {
-        scope.spawn(|| out.write_all(&sent).unwrap());
-        let mut before = 0;
-        let halted = || {
-            let now = daemon.count("zero", "ep_82", "bytes");
-            (std::mem::replace(&mut before, now) == now && now > 0).then_some(())
-        };
-        wait_for(halted, || "it never came to a halt".into());
-        assert_eq!(daemon.count("zero", "ep_82", "lost_bytes"), 0);
-        assert_same(&sent, &read_exactly(file(&alone), sent.len()).1, 0);
-    });
-    let quick = connect_stream(&daemon, "zero/ep_82.sock");
-    thread::scope(|scope| {
-        scope.spawn(|| out.write_all(&sent).unwrap());
-        assert_same(&sent, &read_exactly(file(&quick), sent.len()).1, 0);
-    });
-    assert!(clients(&daemon, "ep_82")[0]["lost_bytes"].as_u64().unwrap() > 0);
-    assert_eq!(clients(&daemon, "ep_82")[1]["lost_bytes"], 0);
-}
-
-#[test]
-fn messages_keep_their_boundaries_both_ways_empty_ones_too() {
-    let packets = "outlets = [\"socket\"]\nframing = \"packet\"";
-    let (_bus, daemon) = zero(&(pipe("0x82", packets) + &pipe("0x02", packets)));
-    let back = Packets::connect_to(&daemon, "zero/ep_82.sock");
-    let out = Packets::connect_to(&daemon, "zero/ep_02.sock");
-    for (n, length) in [1, 0, 511, 513, 3, 4095, 4097, 0, 0, 65_535, 1000].into_iter().enumerate() {
-        let message = random(length, n as u64);
-        out.send(&message);
-        assert_same(&message, &back.receive(), 0);
-    }
-    // One that fills its last packet is closed by a zero-length packet.
-    out.send(&pattern(1024));
-    assert_eq!(back.receive(), pattern(1024));
-    assert_eq!(back.receive(), b"");
-    out.send(b"end");
-    assert_eq!(back.receive(), b"end");
-    let clients = daemon.pipe("zero", "ep_82")["clients"].clone();
-    assert_eq!(clients[0]["pid"], std::process::id(), "{clients}");
-}
-
-#[test]
-fn a_client_that_comes_late_begins_with_the_next_whole_transfer() {
-    let (_bus, daemon) = loopback("framing = \"length\"");
-    let first = connect_stream(&daemon, "zero/ep_82.sock");
-    let mut out = daemon.writer("zero/ep_02");
-    out.write_all(b"early").unwrap();
-    assert_eq!(read_exactly(file(&first), 9).1, b"\x05\0\0\0early");
-    let second = connect_stream(&daemon, "zero/ep_82.sock");
-    out.write_all(b"late").unwrap();
-    assert_eq!(read_exactly(file(&second), 8).1, b"\x04\0\0\0late");
-    assert_eq!(read_exactly(file(&first), 8).1, b"\x04\0\0\0late");
-}
-
-#[test]
 fn status_shows_who_reads_what_and_the_fifo_too() {
     let (_bus, daemon) = loopback("");
     let (client, fifo) = (connect_stream(&daemon, "zero/ep_82.sock"), daemon.reader("zero/ep_82"));
@@ -304,42 +220,4 @@ fn what_the_last_client_leaves_waits_for_the_fifo_and_a_new_client_gets_only_wha
     out.write_all(b"second").unwrap();
     assert_eq!(read_exactly(file(&client), 6).1, b"second");
     assert_eq!(read_exactly(daemon.reader("zero/ep_82"), 3).1, b"st ");
-}
-
-#[test]
-fn each_client_of_a_sound_device_loses_its_own_packets() {
-    let bus = Bus::with(&[Tone]);
-    let settings = format!("{BOTH}\nframing = \"jsonl\"\nbuffer = \"50ms\"\ninterface = 1\nalt = 1");
-    let daemon = Daemon::run(&bus.device("tone", &pipe("0x83", &settings)));
-    let (quick, slow) = (connect_stream(&daemon, "tone/ep_83.sock"), connect_stream(&daemon, "tone/ep_83.sock"));
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let mut lines = std::io::BufReader::new(&quick);
-            let mut lost = 0;
-            while !done.load(SeqCst) {
-                lost += next_line(&mut lines)["lost"].as_u64().unwrap();
-            }
-            lost
-        });
-        let lost = |n: usize| daemon.pipe("tone", "ep_83")["clients"][n]["lost_packets"].as_u64().unwrap();
-        wait_for(|| (lost(1) > 500).then_some(()), || daemon.pipe("tone", "ep_83").to_string());
-        // The slow one sees its own gap, as long as it is told.
-        let mut lines = std::io::BufReader::new(&slow);
-        let (mut gap, mut packets) = (0, 0);
-        while gap == 0 {
-            gap = next_line(&mut lines)["lost"].as_u64().unwrap();
-            packets += 1;
-        }
-        assert!(packets > 1 && gap > 100, "a gap of {gap} after {packets}");
-        done.store(true, SeqCst);
-        let told = lost(0);
-        assert!(reader.join().unwrap() >= told && told < 500, "the quick one was told of {told}");
-    });
-}
-
-fn next_line(lines: &mut impl std::io::BufRead) -> Value {
-    let mut line = String::new();
-    lines.read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap()
 }

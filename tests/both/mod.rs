@@ -3,14 +3,18 @@
 //! `*_windows.rs`; a story that only one of them can tell has its place in a file beside this folder, or in
 //! `tests/wine/stories`.
 
+mod arduino;
 mod bulk;
 mod commands;
 mod configuration;
 mod control;
 mod demo;
+mod fanin;
+mod fanout;
 mod framing;
 mod interrupt;
 mod isochronous;
 mod log;
+mod peer;
 mod serial;
 mod unplug;

@@ -12,6 +12,9 @@ use nix::sys::time::TimeVal;
 
 use super::PATIENCE;
 
+/// In the configuration of a pipe: any number of programs, each of which sends or gets messages.
+pub const MESSAGES: &str = "outlets = [\"socket\"]\nframing = \"packet\"";
+
 /// A SEQPACKET connection.
 pub struct Messages(OwnedFd);
 
@@ -29,6 +32,11 @@ impl Messages {
         let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
         connect(fd.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
         Self::from(fd)
+    }
+
+    /// A client of the socket beside this outlet.
+    pub fn of_guest(outlet: &Path) -> Self {
+        Self::connect(&outlet.with_extension("sock"))
     }
 
     pub fn send(&self, message: &[u8]) {

@@ -11,14 +11,25 @@ use windows_sys::Win32::Foundation::{GENERIC_READ, GENERIC_WRITE};
 use windows_sys::Win32::Storage::FileSystem::FILE_WRITE_ATTRIBUTES;
 use windows_sys::Win32::System::Pipes::{PIPE_READMODE_MESSAGE, SetNamedPipeHandleState};
 
-use super::{PATIENCE, open, within};
+use super::{PATIENCE, open, open_writer, within};
 
-/// A named pipe for both directions.
+/// In the configuration of a pipe: any number of programs, each of which sends or gets messages.
+pub const MESSAGES: &str = "framing = \"packet\"";
+
+/// A named pipe of messages.
 pub struct Messages(File);
 
 impl Messages {
     pub fn connect(path: &Path) -> Self {
         Self(open_with(path, GENERIC_READ | GENERIC_WRITE).unwrap())
+    }
+
+    /// A client of an outlet, of any direction.
+    pub fn of_guest(outlet: &Path) -> Self {
+        match open_packets(outlet) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Self(open_writer(outlet).unwrap()),
+            result => Self(result.unwrap()),
+        }
     }
 
     pub fn send(&self, message: &[u8]) {

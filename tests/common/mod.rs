@@ -161,6 +161,25 @@ impl Daemon {
         open_both(&self.path(name)).unwrap()
     }
 
+    /// A program of its own at an outlet that is `SHARED`, once the daemon has it.
+    pub fn guest(&self, name: &str) -> File {
+        self.one_more(name, || open_guest(&self.path(name)).unwrap())
+    }
+
+    /// The same at an outlet of `MESSAGES`.
+    pub fn messages(&self, name: &str) -> Messages {
+        self.one_more(name, || Messages::of_guest(&self.path(name)))
+    }
+
+    fn one_more<T>(&self, name: &str, open: impl FnOnce() -> T) -> T {
+        let (device, outlet) = name.split_once('/').unwrap();
+        let count = |pipe: &Value| pipe["clients"].as_array().unwrap().len();
+        let before = count(&self.pipe(device, outlet));
+        let opened = open();
+        self.wait_pipe(device, outlet, |pipe| count(pipe) > before);
+        opened
+    }
+
     /// Opens the text control pipe of a device: where requests go, and where answers come from.
     pub fn control(&self, device: &str) -> (File, File) {
         open_control(&self.dir, device).unwrap()

@@ -2,12 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Daemon;
@@ -42,6 +44,19 @@ pub fn open_both(path: &Path) -> std::io::Result<File> {
     Ok(OwnedFd::from(UnixStream::connect(path)?).into())
 }
 
+/// In the configuration of a pipe: any number of programs, each with its own copy or its own turn.
+pub const SHARED: &str = "outlets = [\"fifo\", \"socket\"]";
+
+/// Opens an outlet that is `SHARED`: its socket.
+pub fn open_guest(outlet: &Path) -> std::io::Result<File> {
+    open_both(&outlet.with_extension("sock"))
+}
+
+/// Whether nobody has `serial.tx` open, while so many have `serial.rx`.
+pub fn is_left(tx: &Value, _readers: usize) -> bool {
+    tx["open"] == false
+}
+
 /// Opens the two FIFOs of a device's text control pipe: for requests, and for answers.
 pub fn open_control(dir: &Path, device: &str) -> std::io::Result<(File, File)> {
     let end = |name: &str| dir.join(device).join(name);
@@ -51,6 +66,12 @@ pub fn open_control(dir: &Path, device: &str) -> std::io::Result<(File, File)> {
 /// Whether an outlet is there.
 pub fn stands(path: &Path) -> bool {
     path.exists()
+}
+
+/// What tells an outlet from one that was made anew in its place: device and inode.
+pub fn identity(path: &Path) -> (u64, u64) {
+    let m = std::fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    (m.dev(), m.ino())
 }
 
 /// Runs a command to its end.

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_INTERNAL_ERROR, ERROR_PIPE_BUSY};
 use windows_sys::Win32::Storage::FileSystem::ReadFile;
@@ -61,6 +62,22 @@ pub fn open_both(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().read(true).write(true))
 }
 
+/// In the configuration of a pipe: any number of programs, each with its own copy or its own turn, as always.
+pub const SHARED: &str = "";
+
+/// Opens an outlet of any direction.
+pub fn open_guest(outlet: &Path) -> io::Result<File> {
+    match open_reader(outlet) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_writer(outlet),
+        result => result,
+    }
+}
+
+/// Whether nobody has `serial.tx` open but those who have `serial.rx`, because both are one pipe.
+pub fn is_left(tx: &Value, readers: usize) -> bool {
+    tx["clients"].as_array().unwrap().len() == readers
+}
+
 /// Opens a device's text control pipe, which is one for requests and answers.
 pub fn open_control(dir: &Path, device: &str) -> io::Result<(File, File)> {
     let pipe = open_both(&outlet(dir, &format!("{device}/ep_00")))?;
@@ -95,6 +112,11 @@ pub fn stands(path: &Path) -> bool {
 
 fn wide(path: &Path) -> Vec<u16> {
     path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+/// Pipes have nothing that tells one from another of its name, but that it is there.
+pub fn identity(path: &Path) -> bool {
+    stands(path)
 }
 
 /// Runs a command to its end. A process that Wine did not get to its first step, once in some thousands on a busy machine,

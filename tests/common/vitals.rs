@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 #[allow(unused_imports, reason = "each test binary uses its own part of it")]
 pub use crate::common::events::Events;
+#[allow(unused_imports, reason = "each test binary uses its own part of it")]
+pub use crate::common::identity as inode;
 use crate::common::{Daemon, wait_for};
 
 /// Processor time in clock ticks of 10 ms, of the whole process.
@@ -100,13 +102,6 @@ impl Size {
 
 /// Descriptors that come and go while bytes flow: one for each pipe that waits.
 const BUSY: usize = 4;
-
-/// Device and inode.
-pub fn inode(path: &Path) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    let m = fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    (m.dev(), m.ino())
-}
 
 /// Permission bits.
 pub fn mode(path: &Path) -> u32 {

@@ -24,6 +24,8 @@ mod ends;
 mod help;
 #[path = "../common/log_file.rs"]
 mod log_file;
+#[path = "../common/peer.rs"]
+mod peer;
 #[path = "stories/plain.rs"]
 mod plain;
 #[path = "stories/screens.rs"]

@@ -1,20 +1,13 @@
 //! Boards as somebody meets them who develops firmware: when they are reset, how they boot, and where they go then.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-#[path = "common/board.rs"]
-mod board;
-mod common;
-#[path = "common/vitals.rs"]
-mod vitals;
-
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use board::Board;
-use common::{Bus, Daemon, read_line};
 use firmware_mock::DeviceKind;
-use vitals::{Events, inode};
+
+use crate::board::Board;
+use crate::common::events::Events;
+use crate::common::{Bus, Daemon, identity, is_left, read_line};
 
 /// A daemon with an uno, of which nobody has anything open yet and which greets nobody any more.
 fn uno(serial: &str) -> (Bus, Daemon) {
@@ -60,7 +53,7 @@ fn reset_on_open_resets_for_whoever_comes_first_and_for_nobody_else() {
             writeln!(lines, "PING {n}").unwrap();
             assert_eq!(read_line(&answers), format!("PONG {n}"), "a second outlet resets nothing");
             drop(lines);
-            daemon.wait_pipe("uno", "serial.tx", |pipe| pipe["open"] == false);
+            daemon.wait_pipe("uno", "serial.tx", |pipe| is_left(pipe, 1));
         }
         let mut lines = daemon.writer("uno/serial.tx");
         writeln!(lines, "STATUS").unwrap();
@@ -137,8 +130,8 @@ fn leonardo() -> Board {
 fn a_monitor_stays_open_through_touch_bootloader_and_return_of_a_leonardo() {
     let board = leonardo();
     let mut events = Events::of(&board.daemon);
-    let inodes = || ["serial.rx", "serial.tx"].map(|end| inode(&board.daemon.path(&format!("leonardo/{end}"))));
-    let before = inodes();
+    let outlets = || ["serial.rx", "serial.tx"].map(|end| identity(&board.daemon.path(&format!("leonardo/{end}"))));
+    let before = outlets();
     assert_eq!(board.serial(&["touch"]), "ok");
     let status = board.daemon.wait_status("leonardo", |s| s["state"] == "attached" && s["id"] == "2341:0036");
     assert_eq!(status["board"], "Arduino Leonardo (bootloader)");
@@ -151,7 +144,7 @@ fn a_monitor_stays_open_through_touch_bootloader_and_return_of_a_leonardo() {
     for event in ["reset", "pause", "detach", "attach", "detach", "resume", "attach"] {
         events.wait(event, "leonardo");
     }
-    assert_eq!(inodes(), before);
+    assert_eq!(outlets(), before);
 }
 
 #[test]
