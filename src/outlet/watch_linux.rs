@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,8 @@ pub struct Watcher {
 struct Shared {
     watches: Watches,
     listeners: Mutex<HashMap<WatchDescriptor, Listener>>,
+    /// inotify's, once more.
+    fd: OwnedFd,
 }
 
 struct Listener {
@@ -48,7 +51,8 @@ impl Watcher {
     /// Those of `inotify_init1`, see inotify(7): too many instances, for one.
     pub fn new() -> io::Result<Self> {
         let inotify = Inotify::init()?;
-        let shared = Arc::new(Shared { watches: inotify.watches(), listeners: Mutex::default() });
+        let fd = inotify.as_fd().try_clone_to_owned()?;
+        let shared = Arc::new(Shared { watches: inotify.watches(), listeners: Mutex::default(), fd });
         let events = inotify.into_event_stream([0; EVENT_BUFFER])?;
         let task = tokio::spawn(dispatch(events, shared.clone()));
         Ok(Self { shared, _task: Arc::new(AbortOnDrop(task)) })
@@ -79,6 +83,13 @@ impl Watcher {
         listeners.insert(descriptor.clone(), Listener { sender, balance: balance.clone() });
         drop(listeners);
         Ok(Changes { receiver, balance, descriptor, shared: self.shared.clone() })
+    }
+}
+
+/// Readable while there are events that nobody has been told yet. Reading from it would take them away.
+impl AsFd for Watcher {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.fd.as_fd()
     }
 }
 

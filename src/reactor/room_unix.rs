@@ -15,12 +15,14 @@ use tokio::io::unix::AsyncFd;
 pub(crate) struct Room {
     /// A copy of the descriptor, in the reactor for nothing else.
     registered: Option<AsyncFd<OwnedFd>>,
+    /// Whether the last write took all the room there was.
+    is_full: bool,
     /// How many writes have found room since one did not.
     in_a_row: u32,
 }
 
 impl Room {
-    /// Lets `write` write to the non-blocking `fd` until it has found room.
+    /// Lets `write` write `offered` bytes to the non-blocking `fd`, or as many as there is room for.
     ///
     /// # Errors
     /// Those of `write` and of epoll_ctl(2); `BrokenPipe` when there will be no more room.
@@ -28,18 +30,22 @@ impl Room {
         &mut self,
         cx: &mut Context<'_>,
         fd: BorrowedFd<'_>,
+        offered: usize,
         mut write: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
+            if std::mem::take(&mut self.is_full) {
+                ready!(self.poll_news(cx, fd))?;
+            }
             match write() {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.is_full = true,
                 result => {
+                    self.is_full = result.as_ref().is_ok_and(|&written| written < offered);
                     self.found();
                     return Poll::Ready(result);
                 }
             }
-            ready!(self.poll_news(cx, fd))?;
         }
     }
 
@@ -84,7 +90,7 @@ mod tests {
 
     async fn write(room: &mut Room, fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
         let mut write = || nix::unistd::write(fd, bytes).map_err(io::Error::from);
-        poll_fn(|cx| room.poll_write(cx, fd.as_fd(), &mut write)).await
+        poll_fn(|cx| room.poll_write(cx, fd.as_fd(), bytes.len(), &mut write)).await
     }
 
     #[tokio::test]
@@ -121,7 +127,7 @@ mod tests {
         drop(slave);
         let mut room = Room::default();
         let mut full = || Err(io::ErrorKind::WouldBlock.into());
-        let error = poll_fn(|cx| room.poll_write(cx, master.as_fd(), &mut full)).await.unwrap_err();
+        let error = poll_fn(|cx| room.poll_write(cx, master.as_fd(), 1, &mut full)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

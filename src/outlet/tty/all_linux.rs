@@ -1,5 +1,6 @@
 //! Hot path. All terminals behind one link together: whether anything was done to any of them that has yet to be dealt
-//! with. One system call tells, also of what the reactor has not been told yet.
+//! with. One system call tells, also of what the reactor has not been told yet, and a cheap one as long as bytes are all
+//! that comes.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,12 +9,13 @@ use nix::libc::{POLLHUP, POLLPRI, nfds_t, poll, pollfd};
 use tokio::sync::Notify;
 
 use super::pty_linux::Pty;
+use super::stirring_linux::Stirring;
+use crate::outlet::Watcher;
 
 /// Tells whether all that programs did to the terminals behind one link has been dealt with.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Settling(Arc<All>);
 
-#[derive(Default)]
 struct All {
     state: Mutex<State>,
     progress: Notify,
@@ -23,11 +25,21 @@ struct State {
     /// The master of the terminal that waits for a program, or none, and then those that are in use. Each is removed
     /// before it is closed.
     masters: Vec<pollfd>,
+    stirring: Stirring,
+    /// Whether there is nothing new at any of them unless something stirs.
+    is_quiet: bool,
     /// Of how many terminals something was seen and not dealt with.
     held: usize,
 }
 
 impl Settling {
+    /// Of no terminals yet; their openings are told by this watcher.
+    pub(super) fn new(watcher: &Watcher) -> Self {
+        let stirring = Stirring::new(watcher);
+        let state = State { masters: vec![entry(NONE)], stirring, is_quiet: false, held: 0 };
+        Self(Arc::new(All { state: Mutex::new(state), progress: Notify::new() }))
+    }
+
     /// Whether there is nothing to wait for.
     pub fn is_settled(&self) -> bool {
         let mut state = self.state();
@@ -54,13 +66,18 @@ impl Settling {
     }
 
     pub(super) fn set_waiting(&self, pty: Option<&Pty>) {
-        self.state().masters[0] = entry(pty.map_or(NONE, Pty::as_raw_fd));
+        let mut state = self.state();
+        let old = std::mem::replace(&mut state.masters[0], entry(pty.map_or(NONE, Pty::as_raw_fd)));
+        if let Some(pty) = pty.filter(|pty| pty.as_raw_fd() != old.fd) {
+            state.heed(pty);
+        }
     }
 
     /// A terminal is in use, and that has yet to be dealt with.
-    pub(super) fn add(&self, master: RawFd) {
+    pub(super) fn add(&self, pty: &Pty) {
         let mut state = self.state();
-        state.masters.push(entry(master));
+        state.heed(pty);
+        state.masters.push(entry(pty.as_raw_fd()));
         state.held += 1;
     }
 
@@ -90,23 +107,27 @@ impl State {
     /// Whether the reactor will tell of something: that a program has opened the one that waits, or was there and set
     /// something, or has set another.
     fn has_news(&mut self) -> bool {
-        self.look();
+        if self.is_quiet && !self.stirring.is_any() {
+            return false;
+        }
+        let is_answered = self.look();
         let [waiting, used @ ..] = &self.masters[..] else { return false };
         let is_opened = waiting.fd != NONE && waiting.revents & POLLHUP == 0;
-        is_opened || waiting.revents & POLLPRI != 0 || used.iter().any(|used| used.revents & POLLPRI != 0)
+        let is_set = waiting.revents & POLLPRI != 0 || used.iter().any(|used| used.revents & POLLPRI != 0);
+        self.is_quiet = is_answered && !is_opened && !is_set;
+        is_opened || is_set
     }
 
-    fn look(&mut self) {
-        // Without an answer, because of a signal for one, there is no news.
+    fn heed(&mut self, pty: &Pty) {
+        self.is_quiet = false;
+        self.stirring.add(pty);
+    }
+
+    /// Says whether there was an answer. Without one, for want of memory, there is no news.
+    fn look(&mut self) -> bool {
         self.masters.iter_mut().for_each(|entry| entry.revents = POLLHUP);
         // SAFETY: the entries are ours, as many as is said, and outlive the call, which does not wait.
-        unsafe { poll(self.masters.as_mut_ptr(), self.masters.len() as nfds_t, 0) };
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self { masters: vec![entry(NONE)], held: 0 }
+        unsafe { poll(self.masters.as_mut_ptr(), self.masters.len() as nfds_t, 0) >= 0 }
     }
 }
 

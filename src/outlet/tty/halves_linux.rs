@@ -72,7 +72,7 @@ impl Tty {
         // SAFETY: a `Pty` is moved in and its descriptor never replaced, so that it stays open and the same.
         let io = unsafe { AsyncFd::register_with_interest(pty, interest) }?;
         let state = Mutex::new(State { is_held: true, ..State::default() });
-        all.add(io.as_raw_fd());
+        all.add(io.get_ref());
         let shared = Arc::new(Shared { io, all: all.clone(), state, seen: Notify::new() });
         Ok(Self {
             sink: TtySink(shared.clone(), Room::default()),
@@ -85,17 +85,18 @@ impl Tty {
 impl Sink for TtySink {
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let Self(shared, room) = self;
+        let offered = slices.iter().map(|slice| slice.len()).sum();
         shared.look();
         let mut state = shared.state();
         if state.skip == Skip::Now {
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+            return Poll::Ready(Ok(offered));
         }
         // Nothing but a hang-up makes it ready: for room there is [`Room`].
         if shared.io.poll_write_ready(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let pty = shared.io.get_ref();
-        let written = room.poll_write(cx, pty.as_fd(), || pty.write(slices));
+        let written = room.poll_write(cx, pty.as_fd(), offered, || pty.write(slices));
         state.is_full = written.is_pending();
         written
     }

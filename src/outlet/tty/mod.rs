@@ -19,6 +19,8 @@ mod none_windows;
 mod pty_linux;
 mod settings;
 #[cfg(target_os = "linux")]
+mod stirring_linux;
+#[cfg(target_os = "linux")]
 mod waiting_linux;
 
 #[cfg(test)]

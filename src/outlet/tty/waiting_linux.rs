@@ -31,7 +31,8 @@ impl TtyListener {
     /// # Errors
     /// [`DirError`] when the link cannot be made, or there are no more terminals.
     pub fn new(place: Place, settings: Settings, watcher: &Watcher) -> Result<Self, DirError> {
-        let mut listener = Self { place, watcher: watcher.clone(), settings, waiting: None, all: Settling::default() };
+        let mut listener =
+            Self { place, watcher: watcher.clone(), settings, waiting: None, all: Settling::new(watcher) };
         listener.prepare()?;
         Ok(listener)
     }

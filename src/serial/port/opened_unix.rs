@@ -75,7 +75,7 @@ impl Opened {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, TransferError>> {
         let port = self.io.get_ref();
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        room.poll_write(cx, port.as_fd(), || (&**port).write(bytes)).map_err(|e| self.failure(&e))
+        room.poll_write(cx, port.as_fd(), bytes.len(), || (&**port).write(bytes)).map_err(|e| self.failure(&e))
     }
 
     /// Carries out `work` on the settings, one at a time and on a helper thread, because it may wait for the device.
