@@ -117,7 +117,7 @@ impl BulkIn {
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Poll<Verdict> {
         loop {
-            in_pump::collect(self, cx, pipe);
+            let is_more = in_pump::collect(self, cx, pipe);
             if let Err(verdict) = in_pump::serve(self, cx, readers) {
                 return Poll::Ready(verdict);
             }
@@ -130,7 +130,7 @@ impl BulkIn {
             if !self.stock.spare.is_empty() {
                 readers.let_go();
                 self.refill(pipe);
-            } else if pipe.in_flight() > 0 || readers.poll_patience(cx, &self.stock.ring).is_pending() {
+            } else if !is_more && (pipe.in_flight() > 0 || readers.poll_patience(cx, &self.stock.ring).is_pending()) {
                 break;
             }
         }
@@ -230,6 +230,18 @@ mod tests {
         readers.fifo.as_mut().unwrap().closes_after = None;
         pump.run(&mut pipe, &mut readers, forever().as_mut()).await;
         assert_eq!(bytes(&readers), b"onetwo");
+    }
+
+    #[tokio::test]
+    async fn what_a_pipe_moves_when_it_is_polled_goes_out_before_it_is_polled_again() {
+        for (is_lazy, sent) in [(false, 4), (true, 2)] {
+            let mut pipe = FakePipe::sending((0..20).map(|n| vec![n; 10]));
+            pipe.is_lazy = is_lazy;
+            let mut readers = reading(FakeSink { closes_after: Some(10), ..FakeSink::default() });
+            let verdict = pump(Framing::Stream, &mut readers).run(&mut pipe, &mut readers, forever().as_mut()).await;
+            assert!(matches!(verdict, Verdict::Closed));
+            assert_eq!(pipe.sent, sent, "the reader has left after the first");
+        }
     }
 
     #[tokio::test]

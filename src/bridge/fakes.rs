@@ -27,6 +27,8 @@ pub(super) struct FakePipe {
     cancelled: bool,
     /// Nothing completes before this many transfers are in flight.
     pub(super) batch: usize,
+    /// Says that it moves bytes when it is polled.
+    pub(super) is_lazy: bool,
     /// Transfers completed with data so far.
     pub(super) sent: usize,
     /// What OUT transfers carried.
@@ -95,6 +97,10 @@ impl Pipe for FakePipe {
             Some(transfer) if self.is_out => Poll::Ready(self.accept(transfer)),
             Some(transfer) => Poll::Ready(self.answer(transfer)),
         }
+    }
+
+    fn moves_when_polled(&self) -> bool {
+        self.is_lazy
     }
 
     fn in_flight(&self) -> usize {

@@ -73,11 +73,15 @@ pub(crate) trait InPump: Sized {
     }
 }
 
-/// Takes what has come from the device.
-pub(super) fn collect(pump: &mut impl InPump, cx: &mut Context<'_>, pipe: &mut dyn Pipe) {
+/// Takes what has come from the device, or as much of it as is to be passed on first; says whether there may be more.
+pub(super) fn collect(pump: &mut impl InPump, cx: &mut Context<'_>, pipe: &mut dyn Pipe) -> bool {
     while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
         pump.take(transfer);
+        if pipe.moves_when_polled() {
+            return true;
+        }
     }
+    false
 }
 
 /// Serves everybody who is there, and makes room of what all have passed.
@@ -107,7 +111,7 @@ pub(super) fn poll_drain<F: StandingSink>(
     stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Poll<Verdict> {
     loop {
-        collect(pump, cx, pipe);
+        let is_more = collect(pump, cx, pipe);
         let Stock { ring, spare, counters, failure, .. } = pump.stock();
         while let Some(transfer) = ring.pop() {
             counters.add_discarded(transfer.actual);
@@ -116,7 +120,7 @@ pub(super) fn poll_drain<F: StandingSink>(
         if let Some(error) = *failure {
             return Poll::Ready(Verdict::Device(error));
         }
-        if !pump.refill(pipe) {
+        if !pump.refill(pipe) && !is_more {
             break;
         }
     }

@@ -111,7 +111,7 @@ impl IsoIn {
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Poll<Verdict> {
         loop {
-            in_pump::collect(self, cx, pipe);
+            let is_more = in_pump::collect(self, cx, pipe);
             if let Err(verdict) = in_pump::serve(self, cx, readers) {
                 return Poll::Ready(verdict);
             }
@@ -124,7 +124,7 @@ impl IsoIn {
             while self.stock.spare.len() < self.missing(pipe) && !self.stock.ring.is_empty() {
                 self.give_up_oldest(readers);
             }
-            if !self.refill(pipe) {
+            if !self.refill(pipe) && !is_more {
                 break;
             }
         }

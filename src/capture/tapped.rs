@@ -203,6 +203,10 @@ impl Pipe for TappedPipe {
         polled
     }
 
+    fn moves_when_polled(&self) -> bool {
+        self.pipe.moves_when_polled()
+    }
+
     fn in_flight(&self) -> usize {
         self.pipe.in_flight()
     }

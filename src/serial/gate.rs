@@ -117,6 +117,10 @@ impl Pipe for GatedPipe {
         self.pipe.allocate(size)
     }
 
+    fn moves_when_polled(&self) -> bool {
+        self.pipe.moves_when_polled()
+    }
+
     fn in_flight(&self) -> usize {
         self.held.len() + self.pipe.in_flight()
     }

@@ -93,6 +93,12 @@ pub trait Pipe: Send {
     /// The next transfer that has ended. Pending while none has, also when none is in flight.
     fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Transfer>;
 
+    /// Whether it is in [`Pipe::poll_complete`] that bytes move. They are best passed on before that is asked again, for
+    /// the far end goes on meanwhile.
+    fn moves_when_polled(&self) -> bool {
+        false
+    }
+
     /// How many were submitted and did not come out yet.
     fn in_flight(&self) -> usize;
 

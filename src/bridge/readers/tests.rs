@@ -79,6 +79,8 @@ struct Bus {
     queued: VecDeque<Transfer>,
     most_queued: usize,
     cancelled: bool,
+    /// Whether it moves bytes when it is polled.
+    is_lazy: bool,
 }
 
 #[derive(Clone, Default)]
@@ -107,6 +109,10 @@ impl Pipe for Wire {
         transfer.actual = message.len();
         transfer.status = Ok(());
         Poll::Ready(transfer)
+    }
+
+    fn moves_when_polled(&self) -> bool {
+        self.0.lock().unwrap().is_lazy
     }
 
     fn in_flight(&self) -> usize {
@@ -168,10 +174,11 @@ fn message(n: usize, length: usize) -> Vec<u8> {
     message
 }
 
-fn play(events: &[Event], patience: Option<Duration>) -> Outcome {
+fn play(events: &[Event], patience: Option<Duration>, is_lazy: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let (wire, fifo, counters) = (Wire::default(), End::default(), Arc::<Counters>::default());
+        wire.0.lock().unwrap().is_lazy = is_lazy;
         let (door, arrivals) = unbounded_channel();
         let policy = ReadersPolicy { patience, forgets: false };
         let mut readers = Readers::new(Some(fifo.clone()), Arc::default(), arrivals, policy, counters.clone());
@@ -275,8 +282,9 @@ proptest! {
     #[test]
     fn with_endless_patience_each_reader_gets_every_record_from_its_coming_on(
         events in prop::collection::vec(event(), 0..60),
+        is_lazy: bool,
     ) {
-        let outcome = play(&events, None);
+        let outcome = play(&events, None, is_lazy);
         check_seats(&outcome);
         prop_assert_eq!(outcome.lost_bytes, 0);
     }
@@ -284,8 +292,9 @@ proptest! {
     #[test]
     fn without_patience_each_reader_gets_whole_records_and_has_lost_the_others(
         events in prop::collection::vec(event(), 0..60),
+        is_lazy: bool,
     ) {
-        let outcome = play(&events, Some(Duration::ZERO));
+        let outcome = play(&events, Some(Duration::ZERO), is_lazy);
         check_seats(&outcome);
         let fifo = numbers(&outcome.fifo, &outcome.messages);
         prop_assert!(fifo.is_sorted_by(|a, b| a < b), "{:?}", fifo);
@@ -294,9 +303,10 @@ proptest! {
     #[test]
     fn programs_that_follow_each_other_at_a_fifo_get_every_record_once(
         events in prop::collection::vec(event(), 0..60),
+        is_lazy: bool,
     ) {
         let alone: Vec<Event> = events.into_iter().filter(|event| !matches!(event, Event::Come)).collect();
-        let outcome = play(&alone, Some(Duration::ZERO));
+        let outcome = play(&alone, Some(Duration::ZERO), is_lazy);
         let expected: Vec<usize> = (0..outcome.messages.len()).collect();
         prop_assert_eq!(numbers(&outcome.fifo, &outcome.messages), expected);
         prop_assert_eq!((outcome.lost_bytes, outcome.discarded_bytes), (0, 0));
@@ -312,7 +322,7 @@ fn courses_that_once_gave_a_record_twice_or_in_anothers_frame_go_well() {
         &[Message(0), Open, Come, Come, Room(0, 9), Message(0), Go(1), Go(0), Go(2), Come],
     ];
     for course in courses {
-        let outcome = play(course, Some(Duration::ZERO));
+        let outcome = play(course, Some(Duration::ZERO), false);
         check_seats(&outcome);
         let fifo = numbers(&outcome.fifo, &outcome.messages);
         assert!(fifo.is_sorted_by(|a, b| a < b), "{fifo:?} in {course:?}");

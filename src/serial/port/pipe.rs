@@ -65,6 +65,10 @@ impl Pipe for PortPipe {
         }
     }
 
+    fn moves_when_polled(&self) -> bool {
+        true
+    }
+
     fn in_flight(&self) -> usize {
         self.waiting.len()
     }
