@@ -8,6 +8,7 @@
  *   client close PROCESS         closes the window of that console, as far as the process is told of it
  *   client words WORD…           prints each word as it was understood, on a line of its own
  *   client linger STATUS         prints a line and waits for Ctrl-C, prints that it came, and ends with this status
+ *   client stubborn WORD         prints its number and heeds neither Ctrl-C nor Ctrl-Break
  *   client logger FILE           asks what is on its stdout `PING` and its number, and writes what comes on stdin to a file
  *
  * It ends with 0, or with 1 and the number of the error on stderr. It waits in WaitNamedPipe alone: ERROR_PIPE_BUSY is fatal. */
@@ -145,6 +146,21 @@ static int linger(int status)
     return status;
 }
 
+static BOOL WINAPI heed_nothing(DWORD event)
+{
+    (void)event;
+    return TRUE;
+}
+
+static int stubborn(void)
+{
+    if (!SetConsoleCtrlHandler(heed_nothing, TRUE))
+        return failed("SetConsoleCtrlHandler");
+    fprintf(stderr, "stubborn %lu\n", GetCurrentProcessId());
+    Sleep(INFINITE);
+    return 0;
+}
+
 static int logger(const wchar_t *file)
 {
     FILE *heard = _wfopen(file, L"ab");
@@ -182,6 +198,8 @@ int wmain(int count, wchar_t **words)
         return print_words(words + 2);
     if (!wcscmp(verb, L"linger"))
         return linger((int)wcstol(words[2], NULL, 10));
+    if (!wcscmp(verb, L"stubborn"))
+        return stubborn();
     if (!wcscmp(verb, L"logger"))
         return logger(words[2]);
     /* Message mode is set by FILE_WRITE_ATTRIBUTES, which GENERIC_READ alone does not give. */

@@ -28,6 +28,8 @@ mod log_file;
 mod peer;
 #[path = "stories/plain.rs"]
 mod plain;
+#[path = "stories/run_program.rs"]
+mod run_program;
 #[path = "stories/screens.rs"]
 mod screens;
 #[path = "stories/service.rs"]

@@ -11,14 +11,15 @@
 //! A board that is lent, or in its bootloader, is not detached: its program waits like any other. It moves no byte: that is
 //! the pumps'.
 
+#[cfg(unix)]
+#[path = "family_unix.rs"]
+mod family;
+#[cfg(windows)]
+#[path = "family_windows.rs"]
+mod family;
 #[cfg(target_os = "linux")]
 #[path = "orphan_linux.rs"]
 mod orphan;
-#[cfg(unix)]
-#[path = "process_unix.rs"]
-mod process;
-#[cfg(windows)]
-#[path = "process_windows.rs"]
 mod process;
 mod said;
 

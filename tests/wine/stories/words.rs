@@ -64,36 +64,6 @@ fn execs_command_has_the_board_as_its_stdin_and_stdout() {
 }
 
 #[test]
-fn run_starts_a_program_whose_path_and_words_have_blanks_and_backslashes() {
-    let bus = Bus::with(&[Uno]);
-    let temp = TempDir::new().unwrap();
-    client_at(&temp.path().join("my tools"));
-    let file = temp.path().join("what it heard.txt");
-    let config = bus.device(
-        "uno",
-        &format!("[device.serial]\nrun = ['my tools\\the client.exe', 'logger', '{}']\n", file.display()),
-    );
-    fs::write(temp.path().join("usbpipe.toml"), config).unwrap();
-    let dir = PathBuf::from(format!(r"\\.\pipe\usbpipe-test-{}-words-run", std::process::id()));
-    let mut command = usbpipe();
-    command.arg("--dir").arg(&dir).arg("run").current_dir(temp.path());
-    let mut daemon = Daemon::start(command, &dir);
-    daemon.wait_said("the client.exe: logging");
-    daemon.wait_attached();
-    let heard = || fs::read_to_string(&file).unwrap_or_default();
-    let answer = || {
-        std::io::Write::write_all(&mut daemon.writer("uno/serial.tx"), b"PING 2\n").unwrap();
-        heard().contains("PONG 2\n").then_some(())
-    };
-    wait_for(answer, heard);
-    bus.command("unplug uno 100");
-    daemon.wait_said("the client.exe: end of file");
-    daemon.wait_said("ended with status 0: the device has gone");
-    daemon.wait_said("the client.exe: logging");
-    assert!(daemon.end().success());
-}
-
-#[test]
 fn the_configuration_is_found_in_appdata_then_in_programdata_and_named_with_any_slashes() {
     let bus = Bus::with(&[Knob]);
     let temp = TempDir::new().unwrap();
