@@ -72,12 +72,28 @@ impl PortWatch {
     }
 
     async fn others(&self) -> Option<String> {
+        let seen = self.seen().await;
+        if seen.is_some() || !self.is_opened_more_than_closed() {
+            return seen;
+        }
+        // The kernel tells of an opening before the program has its descriptor.
+        tokio::time::sleep(MOMENT).await;
+        let seen = self.seen().await;
+        seen.or_else(|| self.is_opened_more_than_closed().then(|| port::UNSEEN.to_owned()))
+    }
+
+    async fn seen(&self) -> Option<String> {
         let path = self.path.clone();
-        let seen = tokio::task::spawn_blocking(move || port::others(&path)).await.unwrap_or_default();
-        seen.or_else(|| (self.changes.balance() + self.own > 0).then(|| port::UNSEEN.to_owned()))
+        tokio::task::spawn_blocking(move || port::others(&path)).await.unwrap_or_default()
+    }
+
+    fn is_opened_more_than_closed(&self) -> bool {
+        self.changes.balance() + self.own > 0
     }
 }
 
+/// For a program that opens the port to be seen with it.
+const MOMENT: Duration = Duration::from_millis(20);
 /// The first look follows a closing, which the kernel tells a moment before it is done.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
