@@ -13,7 +13,7 @@ use crate::session::{DeviceStatus, Own, execute, locate};
 
 /// `usbpipe control DEVICE REQUEST…`.
 pub(super) async fn control(dir: Option<PathBuf>, device: String, request: String) -> Outcome {
-    if let Some(selector) = selector(&device) {
+    if let Some(selector) = selector(dir.as_deref(), &device).await {
         let config = appearing::device_of(selector);
         let answer = match ControlRequest::parse(&request) {
             Ok(request) => {
@@ -30,7 +30,7 @@ pub(super) async fn control(dir: Option<PathBuf>, device: String, request: Strin
 
 /// `usbpipe serial DEVICE REQUEST…`.
 pub(super) async fn serial(dir: Option<PathBuf>, device: String, request: String) -> Outcome {
-    if let Some(selector) = selector(&device) {
+    if let Some(selector) = selector(dir.as_deref(), &device).await {
         return show(&serial_alone(selector, request).await?);
     }
     let reply = ask_daemon(&run_dir(dir)?, Request::Serial { device, request }).await?;
@@ -45,9 +45,16 @@ async fn serial_alone(selector: Selector, request: String) -> Result<String, Fai
     answer
 }
 
-/// Names of devices never hold a colon or a slash, selectors always do; a bare port such as 1-1.4 may be either.
-pub(super) fn selector(device: &str) -> Option<Selector> {
-    if device.contains([':', '/']) { device.parse().ok() } else { None }
+/// Names of devices never hold a colon or a slash, selectors always do; a bare port such as 1-1.4 may be either, and COM5 is
+/// one if no device of the daemon's is called so.
+pub(super) async fn selector(dir: Option<&Path>, device: &str) -> Option<Selector> {
+    if device.contains([':', '/']) {
+        return device.parse().ok();
+    }
+    let port = device.parse().ok().filter(|selector| matches!(selector, Selector::Tty(_)))?;
+    let dir = run_dir(dir.map(Path::to_owned)).ok()?;
+    let devices = super::status::ask(&dir).await.unwrap_or_default();
+    devices.iter().all(|d| d.name != device).then_some(port)
 }
 
 /// The names under which a daemon has what is selected.

@@ -63,7 +63,7 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Vec<Selector>, f
 /// Of devices that would all have one name, the next is called `-2`.
 fn with_free_name(config: DeviceConfig, daemon: &Daemon) -> DeviceConfig {
     let taken = daemon.status();
-    let is_free = |name: &String| taken.iter().all(|d| d.name != *name);
+    let is_free = |name: &String| taken.iter().all(|d| !d.name.eq_ignore_ascii_case(name));
     let name = (1..).map(|nth| name::twin(&config.name, nth)).find(is_free);
     DeviceConfig { name: name.unwrap_or_else(|| config.name.clone()), ..config }
 }

@@ -39,5 +39,5 @@ const SERVICE_HELP: &str = r#"
 
 Without -c the configuration is %PROGRAMDATA%\usbpipe\usbpipe.toml. The log is %PROGRAMDATA%\usbpipe\log\usbpipe.log. The
 service runs as LocalService; `sddl` in the configuration lets other users open its pipes, such as those who sit at this
-machine: sddl = "D:(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;LS)(A;;GRGW;;;IU)". `sc control usbpipe paramchange` has it read its
-configuration again."#;
+machine: sddl = "D:(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;LS)(A;;0x12019b;;;IU)". That is reading and writing; GRGW would also let them
+answer other programs in its place. `sc control usbpipe paramchange` has it read its configuration again."#;

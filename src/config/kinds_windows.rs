@@ -1,4 +1,4 @@
-//! Which kinds of outlets there are on Windows: one.
+//! Which kinds of outlets there are on Windows, one, and what the names of devices are there.
 
 use super::OutletKind;
 
@@ -10,4 +10,9 @@ pub(super) fn of_device() -> Vec<OutletKind> {
 /// Of an endpoint that is configured by itself.
 pub(super) fn of_endpoint() -> Vec<OutletKind> {
     of_device()
+}
+
+/// What is one for all devices of a name: pipes have no capital letters of their own.
+pub(super) fn identity(name: &str) -> String {
+    name.to_ascii_lowercase()
 }

@@ -45,6 +45,10 @@ async fn client(stream: Stream, devices: Devices, events: Events) {
         let reply = match parse(line) {
             Ok(Request::Events) => return tell_events(lines, out, events).await,
             Ok(Request::Open { device, outlet, pass: None, program }) => {
+                // An answer to the request before it may still be on its way.
+                if out.flush().await.is_err() {
+                    return;
+                }
                 let peer = peer_of(&out, program);
                 return open(lines.into_inner(), out, &devices, &device, &outlet, peer);
             }

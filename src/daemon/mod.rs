@@ -44,6 +44,9 @@ pub use passed::{Passed, passed_socket};
 pub use place::default_run_dir;
 pub use protocol::{Reply, Request};
 
+#[cfg(windows)]
+pub use crate::outlet::Security;
+
 use crate::config::DeviceConfig;
 use crate::outlet::{self, DirError, Watcher};
 use crate::session::{DeviceStatus, Events, Handle, Journal, Keeper, Own, Surroundings};

@@ -35,7 +35,7 @@ impl Dir {
     /// # Errors
     /// [`DirError`] when its folder cannot be made.
     pub fn subdir(&self, name: &str, _access: &Access) -> Result<Self, DirError> {
-        let folder = self.folder.join(name);
+        let folder = self.folder.join(folder_of(name));
         fs::create_dir_all(&folder).map_err(|e| DirError::from_io(&folder, "cannot make the folder", e))?;
         Ok(Self { pipes: self.pipes.join(name), folder })
     }
@@ -73,7 +73,8 @@ impl Dir {
     pub fn device_dirs(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let devices = entries.filter(|entry| entry.path().join(DEVICE).is_file());
-        devices.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        let folders = devices.filter_map(|entry| entry.file_name().into_string().ok());
+        folders.map(|folder| folder.trim_end_matches(MARK).to_owned()).collect()
     }
 
     /// Opens the file `name` for reading and writing, making it where it is missing.
@@ -88,7 +89,7 @@ impl Dir {
 
     /// Removes the folder `name` if it is empty.
     pub fn remove_subdir(&self, name: &str) {
-        let _ = fs::remove_dir(self.folder.join(name));
+        let _ = fs::remove_dir(self.folder.join(folder_of(name)));
     }
 
     /// Where the file `name` stands.
@@ -121,6 +122,14 @@ fn folder_name(name: &str) -> String {
     name.replace('\\', "+")
 }
 
+/// The folder of the device `name`. Windows takes `COM5` and `nul` for devices of its own, and drops a full stop at the end.
+fn folder_of(name: &str) -> String {
+    let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
+    let numbered = |prefix| stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());
+    let is_taken = TAKEN.contains(&&*stem) || numbered("COM") || numbered("LPT") || name.ends_with('.');
+    if is_taken { format!("{name}{MARK}") } else { name.to_owned() }
+}
+
 /// The folder of this user's programs' data that stays on this machine.
 fn local_data() -> PathBuf {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -129,6 +138,10 @@ fn local_data() -> PathBuf {
 
 const PIPES: &str = r"\\.\pipe\";
 const DEVICE: &str = "device.json";
+/// Names of Windows' own devices, beside COM0 to COM9 and LPT0 to LPT9.
+const TAKEN: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
+/// What the name of a device never has.
+const MARK: char = '+';
 /// A pipe's whole name has at most 256 characters: CreateNamedPipe.
 const LONGEST_NAME: usize = 120;
 
@@ -145,5 +158,15 @@ mod tests {
             assert_eq!(name(wrong), None, "{wrong}");
         }
         assert_eq!(folder_name(r"lab\one"), "lab+one");
+    }
+
+    #[test]
+    fn a_device_may_be_called_as_one_of_windows() {
+        for name in ["COM5", "com5", "nul", "Aux.2", "con.x.y", "lpt0", "uno."] {
+            assert_eq!(folder_of(name), format!("{name}+"));
+        }
+        for name in ["com", "com10", "comb", "console", "uno", "null", "x.com5"] {
+            assert_eq!(folder_of(name), name);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may open a pipe: a security descriptor from its text form (SDDL). It opens nothing.
+//! Who may open a pipe or a folder: a security descriptor from its text form (SDDL). It opens nothing.
 
 use std::ffi::c_void;
 use std::io;
@@ -49,7 +49,8 @@ impl Security {
         if parsed == 0 { Err(io::Error::last_os_error()) } else { Ok(Self(descriptor)) }
     }
 
-    pub(super) fn descriptor(&self) -> *const c_void {
+    /// For the system, which only reads it. It is there for as long as this.
+    pub fn descriptor(&self) -> *const c_void {
         self.0
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn capture(dir: Option<PathBuf>, args: CaptureArgs) -> Outcome 
     Output::check(&args)?;
     let dir = run_dir(dir)?;
     let mut signals = Signals::new()?;
-    match (Client::connect(&dir).await, selector(&args.device)) {
+    match (Client::connect(&dir).await, selector(Some(&dir), &args.device).await) {
         (Ok(client), None) => record(client, &args.device, &args, &mut signals).await,
         (Ok(client), Some(selector)) => {
             let name = bridged_as(&selector, &super::status::ask(&dir).await?)?;

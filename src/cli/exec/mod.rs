@@ -36,7 +36,7 @@ pub(super) async fn exec(dir: Option<PathBuf>, args: ExecArgs) -> Outcome {
     inherit::keep_others_from(&args.command);
     let device = args.device.clone();
     let plan = Plan::new(args).map_err(Failure::usage)?;
-    let Some(selector) = selector(&device) else {
+    let Some(selector) = selector(dir.as_deref(), &device).await else {
         let dir = run_dir(dir)?;
         let client = Client::connect(&dir).await.map_err(Failure::run_time)?;
         return with_daemon(client, &dir, &device, &plan).await;

@@ -1,22 +1,16 @@
 //! The service's folder, `%PROGRAMDATA%\usbpipe`: its configuration, which only administrators may change, because it says
 //! what is run, and its log, which the service writes.
 
-use std::ffi::{OsStr, c_void};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::ptr::null_mut;
 
-use windows_sys::Win32::Foundation::LocalFree;
-use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
-};
 use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR,
-    SetFileSecurityW,
+    DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, SetFileSecurityW,
 };
 
 use super::Failure;
+use crate::daemon::Security;
 
 /// The configuration that is taken where none is named.
 pub(super) fn config_file() -> Result<PathBuf, Failure> {
@@ -44,40 +38,14 @@ fn folder() -> Result<PathBuf, Failure> {
 
 fn make_for(folder: &Path, sddl: &str) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    let descriptor = Descriptor::parse(sddl)?;
+    let security = Security::parse(sddl)?;
     let parts = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
-    let path = wide(folder.as_os_str());
-    // SAFETY: the path ends with a NUL, and both outlive the call.
-    match unsafe { SetFileSecurityW(path.as_ptr(), parts, descriptor.0) } {
+    let path: Vec<u16> = folder.as_os_str().encode_wide().chain([0]).collect();
+    // SAFETY: the path ends with a NUL, and both outlive the call, which changes neither.
+    match unsafe { SetFileSecurityW(path.as_ptr(), parts, security.descriptor().cast_mut()) } {
         0 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
-}
-
-/// A security descriptor, in memory of the system.
-struct Descriptor(PSECURITY_DESCRIPTOR);
-
-impl Descriptor {
-    fn parse(sddl: &str) -> io::Result<Self> {
-        let (text, mut descriptor): (_, *mut c_void) = (wide(OsStr::new(sddl)), null_mut());
-        // SAFETY: the text ends with a NUL, and the place for the result outlives the call.
-        let parsed = unsafe {
-            let text = text.as_ptr();
-            ConvertStringSecurityDescriptorToSecurityDescriptorW(text, SDDL_REVISION_1, &mut descriptor, null_mut())
-        };
-        if parsed == 0 { Err(io::Error::last_os_error()) } else { Ok(Self(descriptor)) }
-    }
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: the system made it for its caller to free, and nobody has it any more.
-        unsafe { LocalFree(self.0) };
-    }
-}
-
-fn wide(text: &OsStr) -> Vec<u16> {
-    text.encode_wide().chain([0]).collect()
 }
 
 /// Administrators own it; they and the system may do anything, everybody may read.

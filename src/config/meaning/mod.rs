@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::error::{ConfigError, Source};
 use super::typed::{TypedConfig, TypedDevice};
-use super::{Config, DeviceConfig};
+use super::{Config, DeviceConfig, kinds};
 use checks::Checks;
 
 /// What the file means.
@@ -24,19 +24,19 @@ pub(super) fn config(source: &Source<'_>, typed: &TypedConfig) -> Result<Config,
 
 /// No two devices may have one name on disk.
 fn check_names(checks: &mut Checks<'_>, typed: &[Spanned<TypedDevice>], devices: &[DeviceConfig]) {
-    let mut lines: HashMap<&str, usize> = HashMap::new();
+    let mut lines: HashMap<String, usize> = HashMap::new();
     for (typed, device) in typed.iter().zip(devices) {
         // A name that was refused or never given stands here empty.
         if device.name.is_empty() {
             continue;
         }
         let span = typed.get_ref().name.as_ref().map_or(typed.span(), Spanned::span);
-        match lines.get(device.name.as_str()) {
+        match lines.get(&kinds::identity(&device.name)) {
             Some(line) => {
                 checks.refuse(span, format!("{}; choose another name", doubled(typed.get_ref(), device, *line)))
             }
             None => {
-                lines.insert(&device.name, checks.line(span.start));
+                lines.insert(kinds::identity(&device.name), checks.line(span.start));
             }
         }
     }

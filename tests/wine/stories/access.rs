@@ -59,8 +59,8 @@ fn by_default_a_pipe_is_for_its_user_administrators_and_the_system() {
 #[test]
 fn the_configuration_says_who_else_may_open_a_pipe() {
     let bus = Bus::with(&[Knob]);
-    let device = "sddl = \"D:(A;;GA;;;SY)(A;;GA;;;BA)(A;;GRGW;;;IU)\"\n[[device.pipe]]\nendpoint = 0x81\n\
-                  [[device.pipe]]\nendpoint = 0x01\nsddl = \"D:(A;;GA;;;SY)(A;;GA;;;BA)(A;;GRGW;;;BU)\"\n";
+    let device = "sddl = \"D:(A;;GA;;;SY)(A;;GA;;;BA)(A;;0x12019b;;;IU)\"\n[[device.pipe]]\nendpoint = 0x81\n\
+                  [[device.pipe]]\nendpoint = 0x01\nsddl = \"D:(A;;GA;;;SY)(A;;GA;;;BA)(A;;0x12019b;;;BU)\"\n";
     let daemon = Daemon::run(&bus.device("knob", device));
     let list = dacl(&daemon, "knob/ep_81");
     assert!(list.contains(";IU)") && !list.contains(";BU)"), "{list}");

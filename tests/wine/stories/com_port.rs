@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Command;
 
-use crate::common::{Daemon, Outside, read_line, usbpipe, wait_for};
+use crate::common::{Daemon, Outside, output, read_line, usbpipe, wait_for};
 
 /// COM5 with its board, and in the list of ports as a driver would enter it.
 struct ComPort(Outside);
@@ -49,6 +49,12 @@ fn a_com_port_carries_both_ways_takes_speeds_and_comes_back_after_an_unplug() {
     let port = ComPort::plugged_in();
     let ports = usbpipe().arg("list").output().unwrap();
     assert!(String::from_utf8_lossy(&ports.stdout).contains("COM5"), "{ports:?}");
+
+    let mut alone = usbpipe();
+    alone.args(["--dir", r"\\.\pipe\usbpipe-test-nobody", "serial", "COM5", "baud", "38400"]);
+    let alone = output(&mut alone);
+    assert!(alone.status.success() && alone.stdout.starts_with(b"ok"), "without a daemon: {alone:?}");
+    assert_eq!(port.speed(), "ok 38400");
 
     let daemon = Daemon::run(
         "[[device]]\nname = \"board\"\nbackend = \"serial\"\nmatch = { port = \"COM5\" }\n\

@@ -5,7 +5,7 @@ use std::io::Write;
 use firmware_mock::DeviceKind::{Knob, Zero};
 use tempfile::TempDir;
 
-use crate::common::{Bus, Daemon, read_exactly, stands, usbpipe};
+use crate::common::{Bus, Daemon, read_exactly, read_line, stands, usbpipe};
 
 #[test]
 fn ctrl_c_ends_a_daemon_in_order() {
@@ -54,4 +54,47 @@ fn the_demo_in_wine_bridges_devices_that_are_in_it_too() {
     demo.writer("zero/ep_02").write_all(b"there and back").unwrap();
     assert_eq!(read_exactly(demo.reader("zero/ep_82"), 14).1, b"there and back");
     assert!(demo.end().success());
+}
+
+#[test]
+fn a_device_may_be_called_as_one_of_windows_but_not_as_another_in_capitals() {
+    let bus = Bus::with(&[Knob]);
+    let mut daemon = Daemon::run(&format!("[[device]]\nname = \"com5\"\n{}", bus.remote("knob")));
+    assert_eq!(read_exactly(daemon.reader("com5/ep_81"), 80).1.len(), 80);
+    assert!(
+        daemon.answer(&["control", "com5", "descriptor device"]).starts_with("ok 1201"),
+        "and no port is asked for"
+    );
+    let prefix = daemon.dir.file_name().unwrap().to_owned();
+    let data = std::path::PathBuf::from(std::env::var_os("LOCALAPPDATA").unwrap());
+    let file = data.join("usbpipe").join(prefix).join(r"com5+\device.json");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("\"com5\""), "{}", file.display());
+    assert!(daemon.end().success());
+    assert!(!file.exists(), "nothing is left behind");
+
+    let temp = TempDir::new().unwrap();
+    let file = temp.path().join("twice.toml");
+    let device = |name: &str| format!("[[device]]\nname = \"{name}\"\nmatch = {{ vid = 1 }}\n");
+    std::fs::write(&file, [device("uno"), device("UNO")].concat()).unwrap();
+    let output = usbpipe().args(["config", "check", "-c"]).arg(&file).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("line 2"), "{said}");
+}
+
+#[test]
+fn a_connection_that_has_asked_for_something_else_can_become_an_outlets() {
+    let bus = Bus::with(&[Knob]);
+    let daemon = Daemon::run(&bus.device("knob", ""));
+    let pipe = daemon.both("admin");
+    for round in 0..3 {
+        (&pipe).write_all(b"{\"cmd\":\"status\"}\n").unwrap();
+        let answer = read_line(&pipe);
+        assert!(answer.starts_with("{\"ok\":[{"), "in round {round}: {answer}");
+    }
+    (&pipe).write_all(b"{\"cmd\":\"open\",\"device\":\"knob\",\"outlet\":\"ep_81\"}\n").unwrap();
+    assert_eq!(read_line(&pipe), "{\"ok\":[]}");
+    let (pipe, reports) = read_exactly(pipe, 80);
+    let counters: Vec<u32> = reports.chunks(8).map(|r| u32::from_le_bytes(r[..4].try_into().unwrap())).collect();
+    assert!(counters.windows(2).all(|pair| pair[1] == pair[0] + 1), "{counters:?}");
+    drop(pipe);
 }
