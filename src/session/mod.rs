@@ -54,6 +54,8 @@ pub use line::Stop;
 pub use locate::{Found, Own, Taken, fits, locate, uses_port};
 #[cfg(unix)]
 pub use pass::keep_descriptors;
+#[cfg(windows)]
+pub use pass::keep_handles;
 pub use pass::{End as PassedEnd, Pass};
 pub use release::Lease;
 pub use status::{ClientStatus, DeviceStatus, PipeStatus};

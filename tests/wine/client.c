@@ -8,6 +8,7 @@
  *   client close PROCESS         closes the window of that console, as far as the process is told of it
  *   client words WORD…           prints each word as it was understood, on a line of its own
  *   client linger STATUS         prints a line and waits for Ctrl-C, prints that it came, and ends with this status
+ *   client leak HANDLE           writes a line to the handle of this number, if it has one
  *   client stubborn WORD         prints its number and heeds neither Ctrl-C nor Ctrl-Break
  *   client logger FILE           asks what is on its stdout `PING` and its number, and writes what comes on stdin to a file
  *
@@ -15,6 +16,7 @@
 
 #include <windows.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <wchar.h>
 
 static char buffer[65536];
@@ -198,6 +200,8 @@ int wmain(int count, wchar_t **words)
         return print_words(words + 2);
     if (!wcscmp(verb, L"linger"))
         return linger((int)wcstol(words[2], NULL, 10));
+    if (!wcscmp(verb, L"leak"))
+        return put((HANDLE)(ULONG_PTR)_wcstoui64(words[2], NULL, 10), "leaked\n", 7);
     if (!wcscmp(verb, L"stubborn"))
         return stubborn();
     if (!wcscmp(verb, L"logger"))

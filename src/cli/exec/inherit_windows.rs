@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::wanted::{Descriptor, Name};
 use crate::session::PassedEnd;
+use crate::session::keep_handles;
 
 /// Whether a pipe can be named as a path: all can.
 pub(super) fn has_path(_name: Name) -> bool {
@@ -44,8 +45,10 @@ pub(super) fn give(_command: &mut Command, given: Vec<(i32, PassedEnd)>) -> io::
     }
 }
 
-/// Nothing is inherited that is not asked for.
-pub(super) fn keep_others_from(_command: &[OsString]) {}
+/// Lets the command inherit nothing that somebody left open for this process.
+pub(super) fn keep_others_from(_command: &[OsString]) {
+    keep_handles();
+}
 
 #[cfg(test)]
 mod tests {

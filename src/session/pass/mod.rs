@@ -10,6 +10,9 @@
 #[cfg(unix)]
 #[path = "own_unix.rs"]
 mod own;
+#[cfg(windows)]
+#[path = "own_windows.rs"]
+mod own;
 #[cfg(unix)]
 #[path = "pair_unix.rs"]
 mod pair;
@@ -26,6 +29,8 @@ use crate::outlet::{Connection, Peer};
 
 #[cfg(unix)]
 pub use own::keep_descriptors;
+#[cfg(windows)]
+pub use own::keep_handles;
 pub use pair::End;
 pub(super) use pair::pipe;
 

@@ -16,6 +16,8 @@ use windows_sys::Win32::System::JobObjects::{
 };
 use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_SUSPENDED};
 
+use crate::session::pass::keep_handles;
+
 /// The job of a program.
 pub(super) struct Family {
     job: OwnedHandle,
@@ -88,6 +90,7 @@ unsafe extern "system" {
 
 /// Has the program that is started wait until it is in its job.
 pub(super) fn prepare(command: &mut Command, _name: &str) {
+    keep_handles();
     command.creation_flags(CREATE_SUSPENDED | CREATE_NEW_PROCESS_GROUP);
 }
 

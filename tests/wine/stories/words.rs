@@ -1,11 +1,14 @@
 //! Words and paths as people write them on Windows: blanks, quotes, backslashes, and slashes the other way.
 
 use std::fs;
+use std::io::Read;
+use std::os::windows::io::AsRawHandle;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use firmware_mock::DeviceKind::{Knob, Regs, Uno, Zero};
 use tempfile::TempDir;
+use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation};
 
 use crate::common::{Bus, Daemon, outlet, usbpipe, wait_for};
 use crate::plain::client;
@@ -39,6 +42,26 @@ fn execs_command_gets_its_words_as_they_were_typed() {
         assert!(output.status.success(), "{output:?}");
         assert_eq!(text(&output.stdout), words.map(|word| format!("{word}\n")).concat());
     }
+}
+
+#[test]
+fn execs_command_inherits_nothing_that_was_left_open_for_usbpipe() {
+    let bus = Bus::with(&[Knob]);
+    let daemon = Daemon::run(&bus.device("knob", ""));
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // SAFETY: the handle is open.
+    assert_ne!(unsafe { SetHandleInformation(writer.as_raw_handle(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT) }, 0);
+    let number = (writer.as_raw_handle() as usize).to_string();
+    let alone = client().args(["leak", &number]).output().unwrap();
+    assert!(alone.status.success(), "a program that is started directly has it: {alone:?}");
+    let program = client();
+    let words = ["knob", "--in", "ep_81", "--", program.get_program().to_str().unwrap(), "leak", &number];
+    let given = exec(&daemon, &words);
+    assert_eq!(given.status.code(), Some(1), "there is none: {given:?}");
+    drop(writer);
+    let mut line = [0; 7];
+    reader.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"leaked\n");
 }
 
 #[test]
