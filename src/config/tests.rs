@@ -249,10 +249,10 @@ fn a_remote_device_has_the_user_driver_by_default() {
 
 #[test]
 fn a_fifo_in_packet_framing_has_transfers_that_it_can_keep_whole() {
-    assert_eq!(parse(&pipe("endpoint = 0x81\nframing = \"packet\"")).devices[0].pipes[0].transfer, 4096);
-    let socket = pipe("endpoint = 0x81\nframing = \"packet\"\noutlets = [\"socket\"]");
-    assert_eq!(parse(&socket).devices[0].pipes[0].transfer, 65536);
-    assert_refused(&pipe("endpoint = 0x81\nframing = \"packet\"\ntransfer = 4097"), "7:12", "at most 4096");
+    let packets = |outlet: &str| pipe(&format!("endpoint = 0x81\nframing = \"packet\"\noutlets = [\"{outlet}\"]"));
+    let transfer = |outlet: &str| parse(&packets(outlet)).devices[0].pipes[0].transfer;
+    assert_eq!(["fifo", "socket", "pipe"].map(transfer), [4096, 65536, 65536]);
+    assert_refused(&(packets("fifo") + "transfer = 4097"), "8:12", "at most 4096");
 }
 
 #[test]

@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn packet_framing_keeps_transfers_within_what_a_fifo_keeps_whole() {
-        let config = PipeConfig { framing: Framing::Packet, ..PipeConfig::new(0x81) };
+        let outlets = vec![OutletKind::Fifo];
+        let config = PipeConfig { framing: Framing::Packet, outlets, ..PipeConfig::new(0x81) };
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 512, 0)).transfer, 4096);
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 1000, 0)).transfer, 4000);
     }

@@ -35,7 +35,8 @@ pub fn take_turns(builder: &mut Builder) -> &mut Builder {
 /// the context's own outside of a [`Prompt`].
 pub(super) fn waker(cx: &Context<'_>) -> Waker {
     POLLED.with_borrow(|polled| match polled {
-        Some(task) if lock(&task.waker).will_wake(cx.waker()) => Waker::from(task.clone()),
+        // By what they wake alone: on Windows a waker and its clone may have tables of their own.
+        Some(task) if lock(&task.waker).data() == cx.waker().data() => Waker::from(task.clone()),
         _ => cx.waker().clone(),
     })
 }

@@ -52,6 +52,7 @@ pub(super) fn keep_others_from(_command: &[OsString]) {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::path::Path;
 
     use crate::cli::args::ExecArgs;
@@ -65,6 +66,6 @@ mod tests {
         let words = Plan::new(args).unwrap().arguments(None, Path::new(r"\\.\pipe\usbpipe\d"));
         let pipe = r"\\.\pipe\usbpipe\d\";
         let expected = ["PIPEep_81", "xPIPEep_02,PIPEserial", "PIPEserial", "{81}"];
-        assert_eq!(words, expected.map(|word| word.replace("PIPE", pipe)));
+        assert_eq!(words, expected.map(|word| OsString::from(word.replace("PIPE", pipe))));
     }
 }
