@@ -118,7 +118,7 @@ fn a_client_that_comes_late_begins_with_the_next_whole_transfer() {
 #[test]
 fn each_client_of_a_sound_device_loses_its_own_packets() {
     let bus = Bus::with(&[Tone]);
-    let settings = format!("{SHARED}\nframing = \"jsonl\"\nbuffer = \"50ms\"\ninterface = 1\nalt = 1");
+    let settings = format!("{SHARED}\nframing = \"jsonl\"\nbuffer = \"250ms\"\ninterface = 1\nalt = 1");
     let daemon = Daemon::run(&bus.device("tone", &pipe("0x83", &settings)));
     let (quick, slow) = (daemon.guest("tone/ep_83"), daemon.guest("tone/ep_83"));
     let done = AtomicBool::new(false);
