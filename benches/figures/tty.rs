@@ -194,7 +194,7 @@ fn open(path: &Path) -> File {
 }
 
 const SIZE: usize = 64;
-const BLOCKS: usize = 11;
+const BLOCKS: usize = 31;
 const ROUNDS: usize = 2000;
-const RUNS: usize = 7;
+const RUNS: usize = 11;
 const BYTES: u64 = 64 << 20;
