@@ -13,7 +13,8 @@ pub(super) const FILES: &str = r"Files:
 
 Environment: USBPIPE_DIR is what the names of all pipes begin with, RUST_LOG says what is logged.";
 
-pub(super) const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, a port such as COM5, or                                     usbip://HOST[:PORT]/BUSID";
+pub(super) const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, a port such as COM5, or \
+     usbip://HOST[:PORT]/BUSID";
 
 pub(super) const EXEC: &str =
     "Run a command with a device's pipes as its stdin and stdout; its exit status is the command's";
