@@ -8,27 +8,12 @@ use std::io::Write;
 use std::thread;
 
 use common::bytes::{assert_same, random, write_in_chunks};
-use common::{Bus, Daemon, read_exactly};
-use firmware_mock::DeviceKind;
-
-/// A daemon with gadget zero, all of it bridged; the bus must stay.
-fn zero() -> (Bus, Daemon) {
-    let bus = Bus::with(&[DeviceKind::Zero]);
-    let daemon = Daemon::run(&bus.device("zero", ""));
-    (bus, daemon)
-}
-
-/// A daemon with the loopback alone, and more about its two ends.
-fn zero_with(back: &str, out: &str) -> (Bus, Daemon) {
-    let bus = Bus::with(&[DeviceKind::Zero]);
-    let pipes = format!("[[device.pipe]]\nendpoint = 0x82\n{back}[[device.pipe]]\nendpoint = 0x02\n{out}");
-    let daemon = Daemon::run(&bus.device("zero", &pipes));
-    (bus, daemon)
-}
+use common::read_exactly;
+use common::zero::{loopback, zero};
 
 #[test]
 fn what_one_reader_leaves_the_next_one_gets() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let sent = random(2_000_000, 5);
     let out = daemon.writer("zero/ep_02");
     let writer = thread::spawn({
@@ -47,7 +32,7 @@ fn what_one_reader_leaves_the_next_one_gets() {
 
 #[test]
 fn what_a_reader_left_goes_if_the_next_one_wants_only_what_is_new() {
-    let (_bus, daemon) = zero_with("on_open = \"discard\"\n", "");
+    let (_bus, daemon) = loopback("", "on_open = \"discard\"\n");
     let mut out = daemon.writer("zero/ep_02");
     let back = daemon.reader("zero/ep_82");
     out.write_all(&[1; 50_000]).unwrap();

@@ -13,20 +13,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
-use common::{Bus, Daemon, PATIENCE, read_exactly, wait_child, within};
-use firmware_mock::DeviceKind::Zero;
+use common::zero::loopback;
+use common::{Daemon, PATIENCE, SHARED, read_exactly, wait_child, within};
 use sockets::{connect_stream, is_closed};
 use vitals::Events;
-
-/// The loopback with these settings of its OUT end, read as a FIFO; the bus must stay.
-fn loopback(out: &str, back: &str) -> (Bus, Daemon) {
-    let bus = Bus::with(&[Zero]);
-    let pipes = format!("[[device.pipe]]\nendpoint = 0x02\n{out}\n[[device.pipe]]\nendpoint = 0x82\n{back}\n");
-    let daemon = Daemon::run(&bus.device("zero", &pipes));
-    (bus, daemon)
-}
-
-const BOTH: &str = "outlets = [\"fifo\", \"socket\"]";
 
 /// A shell that writes lines of `c`, of each length up to 4096 bytes with the newline, into what is its stdout.
 fn shell(c: char, lines: usize, output: Stdio) -> Child {
@@ -68,7 +58,7 @@ fn eight_shells_write_lines_into_the_fifo_and_every_one_arrives_whole() {
 #[test]
 fn lines_in_the_fifo_and_from_clients_of_the_socket_tear_nobody() {
     const LINES: usize = 150;
-    let (_bus, daemon) = loopback(&format!("{BOTH}\ntransfer = 5000"), "");
+    let (_bus, daemon) = loopback(&format!("{SHARED}\ntransfer = 5000"), "");
     let back = daemon.reader("zero/ep_82");
     let held = daemon.writer("zero/ep_02");
     let connect = || UnixStream::connect(daemon.path("zero/ep_02.sock")).unwrap();
@@ -86,7 +76,7 @@ fn connect_stream_out(daemon: &Daemon) -> UnixStream {
 
 #[test]
 fn where_one_writer_is_allowed_a_second_is_refused_and_told_so() {
-    let (_bus, daemon) = loopback(&format!("{BOTH}\nwriters = \"one\""), "");
+    let (_bus, daemon) = loopback(&format!("{SHARED}\nwriters = \"one\""), "");
     let mut events = Events::of(&daemon);
     let back = daemon.reader("zero/ep_82");
     let mut first = connect_stream_out(&daemon);

@@ -16,28 +16,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::bytes::{assert_same, pattern, random};
-use common::{Bus, Daemon, kill, read_exactly, wait_for};
-use firmware_mock::DeviceKind::Zero;
+use common::zero::{self, pipe};
+use common::{Bus, Daemon, SHARED, kill, read_exactly, wait_for};
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use serde_json::Value;
 use sockets::{connect_stream, file};
 
-/// A daemon with these settings of gadget zero's pipes; the bus must stay.
-fn zero(pipes: &str) -> (Bus, Daemon) {
-    let bus = Bus::with(&[Zero]);
-    let daemon = Daemon::run(&bus.device("zero", pipes));
-    (bus, daemon)
-}
-
-fn pipe(endpoint: &str, rest: &str) -> String {
-    format!("[[device.pipe]]\nendpoint = {endpoint}\n{rest}\n")
-}
-
-const BOTH: &str = "outlets = [\"fifo\", \"socket\"]";
-
 /// The loopback with these settings of its IN end.
 fn loopback(back: &str) -> (Bus, Daemon) {
-    zero(&(pipe("0x82", &format!("{BOTH}\n{back}")) + &pipe("0x02", "")))
+    zero::loopback("", &format!("{SHARED}\n{back}"))
 }
 
 /// The clients of an outlet, as `status` shows them.
@@ -69,7 +56,7 @@ fn a_socket_and_the_fifo_get_the_same_bytes_each_its_own_copy() {
 #[test]
 fn thirty_two_clients_and_a_fifo_get_every_byte_and_one_that_stops_delays_them_no_longer_than_patience() {
     const EACH: usize = 4 << 20;
-    let (_bus, daemon) = zero(&pipe("0x81", &format!("{BOTH}\npatience = \"500ms\"")));
+    let (_bus, daemon) = zero::zero(&pipe("0x81", &format!("{SHARED}\npatience = \"500ms\"")));
     let readers: Vec<File> = (0..31)
         .map(|_| file(&UnixStream::connect(daemon.path("zero/ep_81.sock")).unwrap()))
         .chain([daemon.reader("zero/ep_81")])

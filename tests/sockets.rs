@@ -17,26 +17,21 @@ use std::thread;
 use std::time::Duration;
 
 use common::bytes::{pattern, random};
-use common::{Bus, Daemon, PATIENCE, read_exactly, usbpipe, wait_for, within};
+use common::zero::pipe;
+use common::{Bus, Daemon, PATIENCE, SHARED, read_exactly, usbpipe, wait_for, within};
 use firmware_mock::DeviceKind::{Echo, Uno, Zero};
 use helpers::{clients, connect_stream, file, is_closed};
 use nix::sys::signal::Signal::SIGKILL;
 use vitals::{Events, cpu_ticks, inode, mode, wait_asleep, wait_rest, wait_without_helpers};
 
-const BOTH: &str = "outlets = [\"fifo\", \"socket\"]";
-
-fn pipe(endpoint: &str, rest: &str) -> String {
-    format!("[[device.pipe]]\nendpoint = {endpoint}\n{rest}\n")
-}
-
 fn all_pipes() -> String {
-    ["0x81", "0x02", "0x82"].map(|endpoint| pipe(endpoint, BOTH)).concat()
+    ["0x81", "0x02", "0x82"].map(|endpoint| pipe(endpoint, SHARED)).concat()
 }
 
 #[test]
 fn a_socket_stands_beside_the_fifo_with_its_own_mode_and_goes_with_the_daemon() {
     let bus = Bus::with(&[Zero]);
-    let settings = pipe("0x81", BOTH) + &pipe("0x02", "outlets = [\"socket\"]\nmode = 0o600");
+    let settings = pipe("0x81", SHARED) + &pipe("0x02", "outlets = [\"socket\"]\nmode = 0o600");
     let mut daemon = Daemon::run(&bus.device("zero", &settings));
     let (one, other) = (daemon.path("zero/ep_81.sock"), daemon.path("zero/ep_02.sock"));
     assert!(std::fs::symlink_metadata(&one).unwrap().file_type().is_socket());
@@ -61,7 +56,7 @@ fn the_next_daemon_takes_over_the_sockets_of_a_killed_one() {
     let bus = Bus::with(&[Zero]);
     let temp = tempfile::TempDir::new().unwrap();
     let dir = temp.path().join("run");
-    let config = bus.device("zero", &pipe("0x81", BOTH));
+    let config = bus.device("zero", &pipe("0x81", SHARED));
     let mut killed = Daemon::run_in(&dir, &config);
     killed.wait_attached();
     killed.signal(SIGKILL);
@@ -81,7 +76,7 @@ fn a_link_in_the_socket_s_place_is_not_followed() {
     std::fs::create_dir_all(dir.join("zero")).unwrap();
     symlink(&elsewhere, dir.join("zero/ep_81.sock")).unwrap();
     let config = temp.path().join("c.toml");
-    std::fs::write(&config, bus.device("zero", &pipe("0x81", BOTH))).unwrap();
+    std::fs::write(&config, bus.device("zero", &pipe("0x81", SHARED))).unwrap();
     let output = usbpipe().arg("run").arg("--dir").arg(&dir).arg("-c").arg(&config).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("ep_81.sock") && said.contains("in the way"), "{said}");
@@ -145,7 +140,7 @@ fn with_eof_clients_get_what_had_arrived_and_the_end_and_new_ones_wait_for_the_d
 #[test]
 fn a_stall_that_stops_the_pipe_ends_its_clients_and_the_next_one_goes_on() {
     let bus = Bus::with(&[Zero]);
-    let settings = pipe("0x82", &format!("{BOTH}\nstall = \"stop\"")) + &pipe("0x02", "");
+    let settings = pipe("0x82", &format!("{SHARED}\nstall = \"stop\"")) + &pipe("0x02", "");
     let daemon = Daemon::run(&bus.device("zero", &settings));
     let mut out = daemon.writer("zero/ep_02");
     let mut back = connect_stream(&daemon, "zero/ep_82.sock");

@@ -6,27 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::common::bytes::{assert_same, pattern, random, read_in_chunks, write_in_chunks};
 use crate::common::events::Events;
-use crate::common::{Bus, Daemon, PATIENCE, open_reader, open_writer, read_exactly, within};
-use firmware_mock::DeviceKind;
-
-/// A daemon with gadget zero, all of it bridged; the bus must stay.
-fn zero() -> (Bus, Daemon) {
-    let bus = Bus::with(&[DeviceKind::Zero]);
-    let daemon = Daemon::run(&bus.device("zero", ""));
-    (bus, daemon)
-}
-
-/// A daemon with the loopback alone, and more about its two ends.
-fn zero_with(back: &str, out: &str) -> (Bus, Daemon) {
-    let bus = Bus::with(&[DeviceKind::Zero]);
-    let pipes = format!("[[device.pipe]]\nendpoint = 0x82\n{back}[[device.pipe]]\nendpoint = 0x02\n{out}");
-    let daemon = Daemon::run(&bus.device("zero", &pipes));
-    (bus, daemon)
-}
+use crate::common::zero::{loopback, zero};
+use crate::common::{PATIENCE, open_reader, open_writer, read_exactly, within};
 
 /// Sends 64 MiB through the loopback by writes of these sizes, reads them by reads of those, and compares.
 fn loop_back(writes: &'static [usize], reads: &'static [usize]) {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let sent = random(SIZE, 3);
     let (back, out) = (daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
     thread::scope(|scope| {
@@ -41,7 +26,7 @@ fn loop_back(writes: &'static [usize], reads: &'static [usize]) {
 
 #[test]
 fn sixty_four_mebibytes_of_the_source_follow_its_pattern() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let source = daemon.reader("zero/ep_81");
     let two_rounds = pattern(512 + 65536);
     read_in_chunks(&source, SIZE, &[65536], |offset, got| {
@@ -61,7 +46,7 @@ fn sixty_four_mebibytes_come_back_equal_in_odd_chunks_too() {
 
 #[test]
 fn a_wrong_byte_is_a_stall_that_is_counted_cleared_and_told() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let mut events = Events::of(&daemon);
     let mut sink = daemon.writer("zero/ep_01");
     sink.write_all(&[0, 1, 2, 99]).unwrap();
@@ -81,7 +66,7 @@ fn a_wrong_byte_is_a_stall_that_is_counted_cleared_and_told() {
 
 #[test]
 fn a_halted_source_goes_on_by_itself() {
-    let (bus, daemon) = zero();
+    let (bus, daemon) = zero("");
     let source = daemon.reader("zero/ep_81");
     bus.command("stall zero 0x81");
     let two_rounds = pattern(512 + 65536);
@@ -93,7 +78,7 @@ fn a_halted_source_goes_on_by_itself() {
 
 #[test]
 fn three_bytes_come_back_at_once() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let (mut back, mut out) = (daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
     for n in 0..20u8 {
         let sent = [n, 0xaa, 0x55];
@@ -108,7 +93,7 @@ fn three_bytes_come_back_at_once() {
 
 #[test]
 fn nothing_is_asked_of_the_device_while_nobody_reads() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     drop(read_exactly(daemon.reader("zero/ep_81"), 100_000));
     daemon.wait_pipe("zero", "ep_81", |pipe| pipe["open"] == false);
     let transfers = daemon.count("zero", "ep_81", "transfers");
@@ -121,7 +106,7 @@ fn nothing_is_asked_of_the_device_while_nobody_reads() {
 
 #[test]
 fn what_was_written_before_a_quick_close_reaches_the_device() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let sent = random(150_000, 9);
     let back = daemon.reader("zero/ep_82");
     for part in sent.chunks(50_000) {
@@ -133,7 +118,7 @@ fn what_was_written_before_a_quick_close_reaches_the_device() {
 #[test]
 fn several_writers_never_split_each_others_writes() {
     const ROUNDS: usize = 200;
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let back = daemon.reader("zero/ep_82");
     let message = |who: u8| vec![who; 4096];
     let writers: Vec<_> = (1..=4)
@@ -158,7 +143,7 @@ fn several_writers_never_split_each_others_writes() {
 
 #[test]
 fn a_reader_of_a_pipe_that_stops_at_a_stall_sees_the_end_and_the_next_one_goes_on() {
-    let (bus, daemon) = zero_with("stall = \"stop\"\n", "");
+    let (bus, daemon) = loopback("", "stall = \"stop\"\n");
     let (mut back, mut out) = (daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
     out.write_all(b"before").unwrap();
     let (same, got) = read_exactly(back, 6);
@@ -179,7 +164,7 @@ fn a_reader_of_a_pipe_that_stops_at_a_stall_sees_the_end_and_the_next_one_goes_o
 
 #[test]
 fn a_writer_to_a_pipe_that_stops_at_a_stall_gets_epipe_and_the_next_one_goes_on() {
-    let (bus, daemon) = zero_with("", "stall = \"stop\"\n");
+    let (bus, daemon) = loopback("stall = \"stop\"\n", "");
     let back = daemon.reader("zero/ep_82");
     bus.command("stall zero 0x02");
     let mut out = daemon.writer("zero/ep_02");
@@ -200,7 +185,7 @@ fn a_writer_to_a_pipe_that_stops_at_a_stall_gets_epipe_and_the_next_one_goes_on(
 
 #[test]
 fn in_idle_draining_the_device_is_read_and_the_next_reader_gets_what_comes_then() {
-    let (_bus, daemon) = zero_with("idle = \"drain\"\n", "");
+    let (_bus, daemon) = loopback("", "idle = \"drain\"\n");
     let mut out = daemon.writer("zero/ep_02");
     out.write_all(&[1; 100_000]).unwrap();
     daemon.wait_count("zero", "ep_82", "discarded_bytes", 100_000);
@@ -212,7 +197,7 @@ fn in_idle_draining_the_device_is_read_and_the_next_reader_gets_what_comes_then(
 
 #[test]
 fn transfers_that_come_back_in_pieces_are_one_stream() {
-    let (bus, daemon) = zero();
+    let (bus, daemon) = zero("");
     bus.command("short zero 0x82 100");
     bus.command("delay zero 0x02 5");
     let sent = random(200_000, 8);
@@ -227,7 +212,7 @@ fn transfers_that_come_back_in_pieces_are_one_stream() {
 
 #[test]
 fn a_stall_under_load_costs_the_transfer_that_met_it_and_no_other() {
-    let (bus, daemon) = zero();
+    let (bus, daemon) = zero("");
     let sent = random(4 << 20, 10);
     let out = daemon.writer("zero/ep_02");
     let writer = thread::spawn({

@@ -5,18 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
-use firmware_mock::DeviceKind::Zero;
-
 use crate::common::bytes::{assert_same, random};
-use crate::common::{Bus, Daemon, MESSAGES, Messages, PATIENCE, SHARED, read_exactly, within};
-
-/// The loopback with these settings of its OUT end, read as a FIFO; the bus must stay.
-fn loopback(out: &str, back: &str) -> (Bus, Daemon) {
-    let bus = Bus::with(&[Zero]);
-    let pipes = format!("[[device.pipe]]\nendpoint = 0x02\n{out}\n[[device.pipe]]\nendpoint = 0x82\n{back}\n");
-    let daemon = Daemon::run(&bus.device("zero", &pipes));
-    (bus, daemon)
-}
+use crate::common::zero::loopback;
+use crate::common::{MESSAGES, Messages, PATIENCE, SHARED, read_exactly, within};
 
 #[test]
 fn eight_clients_send_messages_of_4000_bytes_and_every_one_arrives_whole() {

@@ -6,26 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
-use firmware_mock::DeviceKind::{Tone, Zero};
+use firmware_mock::DeviceKind::Tone;
 use serde_json::Value;
 
 use crate::common::bytes::{assert_same, pattern, random};
+use crate::common::zero::{self, pipe};
 use crate::common::{Bus, Daemon, MESSAGES, PATIENCE, SHARED, read_exactly, wait_for};
-
-/// A daemon with these settings of gadget zero's pipes; the bus must stay.
-fn zero(pipes: &str) -> (Bus, Daemon) {
-    let bus = Bus::with(&[Zero]);
-    let daemon = Daemon::run(&bus.device("zero", pipes));
-    (bus, daemon)
-}
-
-fn pipe(endpoint: &str, rest: &str) -> String {
-    format!("[[device.pipe]]\nendpoint = {endpoint}\n{rest}\n")
-}
 
 /// The loopback with these settings of its IN end.
 fn loopback(back: &str) -> (Bus, Daemon) {
-    zero(&(pipe("0x82", &format!("{SHARED}\n{back}")) + &pipe("0x02", "")))
+    zero::loopback("", &format!("{SHARED}\n{back}"))
 }
 
 /// The clients of an outlet, as `status` shows them.
@@ -84,7 +74,7 @@ fn without_patience_nobody_waits_but_who_is_alone_is_waited_for() {
 
 #[test]
 fn messages_keep_their_boundaries_both_ways_empty_ones_too() {
-    let (_bus, daemon) = zero(&(pipe("0x82", MESSAGES) + &pipe("0x02", MESSAGES)));
+    let (_bus, daemon) = zero::loopback(MESSAGES, MESSAGES);
     let back = daemon.messages("zero/ep_82");
     let out = daemon.messages("zero/ep_02");
     for (n, length) in [1, 0, 511, 513, 3, 4095, 4097, 0, 0, 65_535, 1000].into_iter().enumerate() {

@@ -5,17 +5,9 @@ use std::io::{Read, Write};
 use std::thread;
 
 use crate::common::bytes::{assert_same, random};
-use crate::common::{Bus, Daemon, read_exactly, read_line};
-use firmware_mock::DeviceKind;
+use crate::common::zero::loopback;
+use crate::common::{read_exactly, read_line};
 use serde_json::Value;
-
-/// The loopback of gadget zero with these settings of its two ends; the bus must stay.
-fn loopback(out: &str, back: &str) -> (Bus, Daemon) {
-    let bus = Bus::with(&[DeviceKind::Zero]);
-    let pipes = format!("[[device.pipe]]\nendpoint = 0x02\n{out}\n[[device.pipe]]\nendpoint = 0x82\n{back}\n");
-    let daemon = Daemon::run(&bus.device("zero", &pipes));
-    (bus, daemon)
-}
 
 fn record(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u32).to_le_bytes(), message].concat()

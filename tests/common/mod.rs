@@ -31,6 +31,7 @@ mod system;
 #[cfg(windows)]
 #[path = "system_windows.rs"]
 mod system;
+pub mod zero;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -9,15 +9,9 @@ use std::thread;
 use firmware_mock::DeviceKind::Zero;
 
 use crate::common::bytes::{assert_same, pattern};
+use crate::common::zero::zero;
 use crate::common::{Bus, Daemon, read_exactly, wait_named_pipe};
 use crate::plain::client;
-
-/// A daemon with gadget zero; the bus must stay.
-fn zero() -> (Bus, Daemon) {
-    let bus = Bus::with(&[Zero]);
-    let daemon = Daemon::run(&bus.device("zero", ""));
-    (bus, daemon)
-}
 
 #[test]
 fn sixteen_clients_of_one_pipe_get_every_byte_each() {
@@ -48,7 +42,7 @@ fn follow(mut client: File, expected: &[u8]) {
 
 #[test]
 fn clients_that_vanish_harm_nobody() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let steady = daemon.reader("zero/ep_81");
     for round in 0..50 {
         let client = daemon.reader("zero/ep_81");
@@ -63,7 +57,7 @@ fn clients_that_vanish_harm_nobody() {
 
 #[test]
 fn a_program_that_opens_first_to_probe_and_then_to_use_is_served() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let path = daemon.path("zero/ep_81");
     for _ in 0..20 {
         drop(File::open(&path).unwrap());
@@ -73,7 +67,7 @@ fn a_program_that_opens_first_to_probe_and_then_to_use_is_served() {
 
 #[test]
 fn a_hundred_openings_in_turn_never_see_a_busy_pipe() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let path = daemon.path("zero/ep_81");
     for round in 0..100 {
         wait_named_pipe(&path, 20_000).unwrap();
@@ -85,7 +79,7 @@ fn a_hundred_openings_in_turn_never_see_a_busy_pipe() {
 /// Each begins when the one before has its bytes, and not when that has ended: two or three are there at any time.
 #[test]
 fn a_hundred_programs_in_turn_never_see_a_busy_pipe() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let path = daemon.path("zero/ep_81");
     let expected = pattern(4096);
     let mut leaving: VecDeque<Child> = VecDeque::new();
@@ -115,7 +109,7 @@ fn said_by(child: Child) -> String {
 /// Both ends of a crowd: programs that are killed in the middle of their reading, and those that go on.
 #[test]
 fn programs_that_are_killed_while_they_read_harm_nobody() {
-    let (_bus, daemon) = zero();
+    let (_bus, daemon) = zero("");
     let path = daemon.path("zero/ep_81");
     let steady = daemon.reader("zero/ep_81");
     for _ in 0..20 {

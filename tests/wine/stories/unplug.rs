@@ -3,19 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 
-use firmware_mock::DeviceKind::Zero;
 use windows_sys::Win32::Foundation::ERROR_BROKEN_PIPE;
 
 use crate::common::bytes::{assert_same, pattern};
+use crate::common::zero::zero;
 use crate::common::{Bus, Daemon, PATIENCE, open_reader, read_exactly, within};
 
 const ROUNDS: u64 = 100;
-
-fn zero(unplug: &str) -> (Bus, Daemon) {
-    let bus = Bus::with(&[Zero]);
-    let daemon = Daemon::run(&bus.device("zero", &format!("unplug = \"{unplug}\"\n")));
-    (bus, daemon)
-}
 
 fn replug(bus: &Bus, daemon: &Daemon, round: u64) {
     bus.command("unplug zero 20");
@@ -24,7 +18,7 @@ fn replug(bus: &Bus, daemon: &Daemon, round: u64) {
 
 #[test]
 fn with_hold_programs_go_on_after_each_of_a_hundred_unplugs() {
-    let (bus, daemon) = zero("hold");
+    let (bus, daemon) = zero("unplug = \"hold\"");
     let (mut source, mut back, mut out) =
         (daemon.reader("zero/ep_81"), daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
     for round in 0..ROUNDS {
@@ -42,7 +36,7 @@ fn with_hold_programs_go_on_after_each_of_a_hundred_unplugs() {
 
 #[test]
 fn with_eof_readers_see_a_broken_pipe_after_each_of_a_hundred_unplugs() {
-    let (bus, daemon) = zero("eof");
+    let (bus, daemon) = zero("unplug = \"eof\"");
     let path = daemon.path("zero/ep_81");
     for round in 0..ROUNDS {
         let opening = path.clone();
