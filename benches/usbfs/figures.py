@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Figures of bridged bulk endpoints on a real USB stack, beside a hand-written libusb loop. Runs in the lab's guest.
 
-usage: figures.py USBPIPE DIRECT [BACKEND]     both sides in turn, five times; one line a figure: name usbpipe reference
-ratio. BACKEND is auto (nusb) unless given.
+usage: figures.py USBPIPE DIRECT [BACKEND]     both sides in turn, five times, and round trips nine times; one line a
+figure: name usbpipe reference ratio. BACKEND is auto (nusb) unless given.
 """
 import os, pathlib, signal, statistics, subprocess, sys, tempfile, time
 
 GADGETS = pathlib.Path("/sys/kernel/config/usb_gadget")
 RUNS = 5
+ECHO_RUNS = 9
 SECONDS = 4
 ROUNDS = 3000
 BACKEND = "".join(sys.argv[3:4]) or "auto"
@@ -134,16 +135,16 @@ def direct_echo(program, direct, ids, backend=BACKEND, before=()):
     return rounds([*before, direct, "echo", ids, "0", "0x02", "0x81", str(ROUNDS)])
 
 
-def measure(names, ours, theirs, *arguments):
+def measure(names, runs, ours, theirs, *arguments):
     results = [], []
-    for _ in range(RUNS):
+    for _ in range(runs):
         results[0].append(ours(*arguments))
         results[1].append(theirs(*arguments))
     for name, a, b in zip(names, zip(*results[0]), zip(*results[1])):
         ours, theirs = statistics.median(a), statistics.median(b)
         print(f"{name:<34} {ours:>10.4g} {theirs:>10.4g} {ours / theirs:>6.2f}", flush=True)
         spread = [f"{min(side):.4g} to {max(side):.4g}" for side in (a, b)]
-        print(f"# {name}: {RUNS} runs, usbpipe {spread[0]}, reference {spread[1]}", file=sys.stderr, flush=True)
+        print(f"# {name}: {runs} runs, usbpipe {spread[0]}, reference {spread[1]}", file=sys.stderr, flush=True)
 
 
 def main():
@@ -153,14 +154,21 @@ def main():
     loopback = Gadget(1, "Loopback.0")
     time.sleep(2)
     print(f"{'name':<34} {'usbpipe':>10} {'reference':>10} {'ratio':>6}", flush=True)
-    measure(["usbfs_in_MiB_s", "usbfs_in_cpu_s_per_GiB"], usbpipe_in, direct_in, program, direct, source_sink.ids)
-    measure(["usbfs_out_MiB_s", "usbfs_out_cpu_s_per_GiB"], usbpipe_out, direct_out, program, direct, source_sink.ids)
-    measure(["usbfs_echo_64_p50_us"], usbpipe_echo, direct_echo, program, direct, loopback.ids)
+
+    def bulk(direction, ours, theirs):
+        names = [f"usbfs_{direction}_MiB_s", f"usbfs_{direction}_cpu_s_per_GiB"]
+        measure(names, RUNS, ours, theirs, program, direct, source_sink.ids)
+
+    def echo(name, *how):
+        measure([name], ECHO_RUNS, usbpipe_echo, direct_echo, program, direct, loopback.ids, *how)
+
+    bulk("in", usbpipe_in, direct_in)
+    bulk("out", usbpipe_out, direct_out)
+    echo("usbfs_echo_64_p50_us")
     # nusb reaps on a thread of its own. What waking one more processor costs in emulation shows in what follows: the
     # same where no other is woken, and with libusb, which has no such thread.
-    one = ["taskset", "-c", "0"]
-    measure(["usbfs_echo_64_one_cpu_p50_us"], usbpipe_echo, direct_echo, program, direct, loopback.ids, BACKEND, one)
-    measure(["usbfs_echo_64_libusb_p50_us"], usbpipe_echo, direct_echo, program, direct, loopback.ids, "libusb")
+    echo("usbfs_echo_64_one_cpu_p50_us", BACKEND, ["taskset", "-c", "0"])
+    echo("usbfs_echo_64_libusb_p50_us", "libusb")
 
 
 main()
