@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Events;
 use super::lock::lock;
+use super::refusals::{MOST_CLIENTS, too_many};
 use super::status::ClientStatus;
 use super::terminals::TTY;
 use crate::bridge::{Account, Guest, NewReader, NewWriter, Tally};
@@ -173,7 +174,7 @@ impl Hub {
     fn admit(&self, via: Via, peer: Peer) -> Result<Card, String> {
         let mut guests = lock(&self.guests);
         if guests.len() >= MOST_CLIENTS {
-            return Err(format!("{MOST_CLIENTS} programs are connected to it, and there can be no more"));
+            return Err(too_many());
         }
         if self.rules.exclusive {
             let other = guests.first().map(|other| other.peer.to_string());
@@ -270,6 +271,3 @@ impl Drop for Card {
         self.events.tell("close", &self.device, Some(&self.outlet), text);
     }
 }
-
-/// Programs at one line, besides those at its FIFO. Memory is bounded, and so are descriptors.
-const MOST_CLIENTS: usize = 128;

@@ -36,6 +36,7 @@ mod plan;
 mod port_watch;
 mod problem;
 mod program;
+mod refusals;
 mod release;
 mod serial;
 mod shared;

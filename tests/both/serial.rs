@@ -1,11 +1,13 @@
 //! A serial line as somebody meets it who scripts an Arduino.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::thread;
 
 use crate::board::Board;
 use crate::common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
-use crate::common::{Bus, Daemon, PATIENCE, read_line, within};
+use crate::common::events::Events;
+use crate::common::{Bus, Daemon, Messages, PATIENCE, read_line, wait_for, within};
 use firmware_mock::DeviceKind;
 
 #[test]
@@ -117,6 +119,39 @@ fn line_control_answers_each_line_in_order() {
     }
     assert_eq!(answers.len(), 10);
     assert_eq!(board.status("baud"), "38400");
+}
+
+#[test]
+fn a_program_too_many_at_line_control_or_the_control_pipe_is_told_so_and_the_others_go_on() {
+    const PLACES: usize = 128;
+    let board = Board::uno();
+    let mut events = Events::of(&board.daemon);
+    let mut controls: Vec<File> = (0..PLACES).map(|_| board.daemon.both("uno/serial.ctl")).collect();
+    let refusal = read_line(&board.daemon.both("uno/serial.ctl"));
+    assert_eq!(refusal, "error denied 128 programs are connected to it, and there can be no more");
+    let told = events.wait("refuse", "uno");
+    assert_eq!(told["outlet"], "serial.ctl");
+    assert!(told["text"].as_str().unwrap().contains("128 programs"), "{told}");
+
+    let path = board.daemon.path("uno/ep_00.sock");
+    let messages: Vec<Messages> = (0..PLACES).map(|_| Messages::connect(&path)).collect();
+    assert_eq!(Messages::connect(&path).receive(), [2], "the status byte of `denied`");
+    assert_eq!(events.wait("refuse", "uno")["outlet"], "ep_00.sock");
+
+    controls[PLACES - 1].write_all(b"baud 19200\n").unwrap();
+    assert_eq!(read_line(&controls[PLACES - 1]), "ok");
+    // GET_DESCRIPTOR of the device, 18 bytes.
+    messages[PLACES - 1].send(&[0x80, 6, 0, 1, 0, 0, 18, 0]);
+    assert_eq!(messages[PLACES - 1].receive()[..3], [0, 18, 1]);
+
+    controls.clear();
+    let admitted = || {
+        let mut control = board.daemon.both("uno/serial.ctl");
+        // It may have been turned away already.
+        let _ = control.write_all(b"baud 9600\n");
+        (read_line(&control) == "ok").then_some(())
+    };
+    wait_for(admitted, || "there is no place again".into());
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! The doors on Unix: two FIFOs of text, and sockets. Who answers is none of its business.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use nix::sys::socket::{MsgFlags, send};
 use tokio::net::UnixListener;
 use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
-use tokio::task::JoinSet;
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
-use super::{AnswerBinary, AnswerText, pause, serve_text, spawn_client};
+use super::{AnswerBinary, AnswerText, Clients, binary_refusal, pause, serve_text, text_refusal};
+use crate::outlet::Peer;
 
 /// The text control pipe: requests from one FIFO, answers into another. Both ends of both are held, so that answers
 /// wait for their reader and no end of file is ever seen.
@@ -22,18 +24,25 @@ pub(in crate::session) fn open_text_fifos(request: &Path, response: &Path) -> io
 }
 
 /// A stream socket of text lines. Its clients are disconnected when this is dropped.
-pub(in crate::session) async fn serve_text_socket(listener: UnixListener, limit: usize, answer: AnswerText) {
-    let mut clients = JoinSet::new();
+pub(in crate::session) async fn serve_text_socket(
+    listener: UnixListener,
+    limit: usize,
+    answer: AnswerText,
+    mut clients: Clients,
+) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let (source, answers) = stream.into_split();
-                    spawn_client(&mut clients, serve_text(source, answers, limit, answer.clone()));
-                }
+                Ok((stream, _)) => match clients.refuse(|| Peer::of(&stream)) {
+                    Some(why) => say(&stream, text_refusal(why).as_bytes()),
+                    None => {
+                        let (source, answers) = stream.into_split();
+                        clients.served.spawn(serve_text(source, answers, limit, answer.clone()));
+                    }
+                },
                 Err(_) => pause().await,
             },
-            Some(_) = clients.join_next() => {}
+            Some(_) = clients.served.join_next() => {}
         }
     }
 }
@@ -43,17 +52,25 @@ pub(in crate::session) async fn serve_binary_socket(
     mut listener: UnixSeqpacketListener,
     limit: usize,
     answer: AnswerBinary,
+    mut clients: Clients,
 ) {
-    let mut clients = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(socket) => spawn_client(&mut clients, serve_binary(socket, limit, answer.clone())),
+                Ok(socket) => match clients.refuse(|| Peer::of(&socket)) {
+                    Some(_) => say(&socket, &binary_refusal()),
+                    None => drop(clients.served.spawn(serve_binary(socket, limit, answer.clone()))),
+                },
                 Err(_) => pause().await,
             },
-            Some(_) = clients.join_next() => {}
+            Some(_) = clients.served.join_next() => {}
         }
     }
+}
+
+/// To a client that is then turned away. There is room for so little in a new connection.
+fn say(socket: &impl AsRawFd, reply: &[u8]) {
+    let _ = send(socket.as_raw_fd(), reply, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
 }
 
 async fn serve_binary(socket: UnixSeqpacket, limit: usize, answer: AnswerBinary) {

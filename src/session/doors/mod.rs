@@ -10,13 +10,14 @@ pub(super) mod local;
 #[path = "local_windows.rs"]
 pub(super) mod local;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 
+use super::refusals::{MOST_CLIENTS, Refusals, too_many};
 use super::{TextLine, TextReader};
+use crate::outlet::Peer;
 use crate::request::{Answer, ErrorName};
 use crate::usb::BoxFuture;
 
@@ -46,17 +47,37 @@ pub(super) async fn serve_text(
     }
 }
 
-/// A client over the limit finds its connection closed.
-fn spawn_client(clients: &mut JoinSet<()>, work: impl Future<Output = ()> + Send + 'static) {
-    if clients.len() < MOST_CLIENTS {
-        clients.spawn(work);
+/// The programs at one door, of which there are never too many.
+pub(super) struct Clients {
+    served: JoinSet<()>,
+    refusals: Refusals,
+}
+
+impl Clients {
+    /// Nobody yet. Who finds no place is told of there.
+    pub(super) fn new(refusals: Refusals) -> Self {
+        Self { served: JoinSet::new(), refusals }
     }
+
+    /// Why there is no place for one more, of whom that is told, too.
+    fn refuse(&mut self, peer: impl FnOnce() -> Peer) -> Option<String> {
+        let why = (self.served.len() >= MOST_CLIENTS).then(too_many)?;
+        self.refusals.tell(&peer(), &why);
+        Some(why)
+    }
+}
+
+/// What a text client that is one too many reads before the end.
+fn text_refusal(text: String) -> String {
+    format!("{}\n", Answer::Error { name: ErrorName::Denied, text })
+}
+
+/// The same as a binary message.
+fn binary_refusal() -> [u8; 1] {
+    [ErrorName::Denied.status_byte()]
 }
 
 /// `accept` fails when descriptors run out: existing clients go on, and trying again at once would only spin.
 async fn pause() {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
 }
-
-/// Clients of one socket at a time.
-const MOST_CLIENTS: usize = 128;

@@ -49,7 +49,12 @@ impl Outlets {
             self.make_tty(port, &access(&config.access.or(&self.config.access)))?;
         }
         let listener = self.bind("serial.ctl", UnixListener::bind)?;
-        self.doors.spawn(doors::local::serve_text_socket(listener, SERIAL_LINE, self.serial_text()));
+        self.doors.spawn(doors::local::serve_text_socket(
+            listener,
+            SERIAL_LINE,
+            self.serial_text(),
+            self.clients("serial.ctl"),
+        ));
         Ok(())
     }
 
@@ -79,7 +84,12 @@ impl Outlets {
             .map_err(|e| DirError::from_io(&request, "cannot open", e))?;
         self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, self.control_text()));
         let listener = self.bind("ep_00.sock", UnixSeqpacketListener::bind)?;
-        self.doors.spawn(doors::local::serve_binary_socket(listener, BINARY_MESSAGE, self.control_binary()));
+        self.doors.spawn(doors::local::serve_binary_socket(
+            listener,
+            BINARY_MESSAGE,
+            self.control_binary(),
+            self.clients("ep_00.sock"),
+        ));
         Ok(())
     }
 

@@ -45,7 +45,12 @@ impl Outlets {
             self.shared.set_socket(SERIAL_OUTLETS, &pipe);
         }
         let listener = self.bind("serial.ctl", BOTH_WAYS, &access)?;
-        self.doors.spawn(doors::local::serve_text_pipe(listener, SERIAL_LINE, self.serial_text()));
+        self.doors.spawn(doors::local::serve_text_pipe(
+            listener,
+            SERIAL_LINE,
+            self.serial_text(),
+            self.clients("serial.ctl"),
+        ));
         Ok(())
     }
 
@@ -53,9 +58,19 @@ impl Outlets {
     pub(super) fn make_control(&mut self) -> Result<(), DirError> {
         let access = access(&self.config.access);
         let text = self.bind("ep_00", BOTH_WAYS, &access)?;
-        self.doors.spawn(doors::local::serve_text_pipe(text, control::MAX_LINE, self.control_text()));
+        self.doors.spawn(doors::local::serve_text_pipe(
+            text,
+            control::MAX_LINE,
+            self.control_text(),
+            self.clients("ep_00"),
+        ));
         let binary = self.bind("ep_00.sock", Shape { messages: true, ..BOTH_WAYS }, &access)?;
-        self.doors.spawn(doors::local::serve_binary_pipe(binary, BINARY_MESSAGE, self.control_binary()));
+        self.doors.spawn(doors::local::serve_binary_pipe(
+            binary,
+            BINARY_MESSAGE,
+            self.control_binary(),
+            self.clients("ep_00.sock"),
+        ));
         Ok(())
     }
 
