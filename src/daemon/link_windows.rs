@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient};
 use windows_sys::Win32::Foundation::ERROR_PIPE_BUSY;
 
-use crate::outlet::{self, Connection, Peer};
+use crate::outlet::{self, Connection, Dir, Peer};
 
 /// Where commands connect.
 pub(super) type Listener = outlet::Listener;
@@ -40,8 +40,11 @@ pub(super) async fn accept(listener: &mut Listener) -> io::Result<Stream> {
 /// Connects to a daemon.
 ///
 /// # Errors
-/// Those of CreateFile.
+/// Those of CreateFile; `InvalidInput` where there can be no pipe.
 pub(super) async fn connect(path: &Path) -> io::Result<Stream> {
+    if let Some(Err(e)) = path.parent().map(Dir::name) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, e));
+    }
     loop {
         match ClientOptions::new().open(path) {
             Ok(client) => return Ok(Stream::Command(client)),

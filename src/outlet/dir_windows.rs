@@ -21,13 +21,21 @@ impl Dir {
     /// # Errors
     /// [`DirError`] when it is no such prefix, or the folder cannot be made.
     pub fn open_or_create(path: &Path) -> Result<(Self, bool), DirError> {
-        let name = pipe_name(path).ok_or_else(|| {
-            DirError::new(path, r"is no prefix of pipe names; on Windows --dir is one such as \\.\pipe\usbpipe")
-        })?;
+        let name = Self::name(path)?;
         let folder = local_data().join("usbpipe").join(folder_name(&name));
         let is_new = !folder.is_dir();
         fs::create_dir_all(&folder).map_err(|e| DirError::from_io(&folder, "cannot make the folder", e))?;
         Ok((Self { pipes: Path::new(PIPES).join(name), folder }, is_new))
+    }
+
+    /// What the names of its pipes begin with, after `\\.\pipe\`. Makes nothing.
+    ///
+    /// # Errors
+    /// [`DirError`] when `path` is no prefix of pipe names.
+    pub fn name(path: &Path) -> Result<String, DirError> {
+        pipe_name(path).ok_or_else(|| {
+            DirError::new(path, r"is no prefix of pipe names; on Windows --dir is one such as \\.\pipe\usbpipe")
+        })
     }
 
     /// The directory `name` in this one. Owner, group and mode are Unix's and are refused before this.

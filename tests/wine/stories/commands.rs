@@ -47,6 +47,18 @@ fn unix_words_in_a_configuration_are_refused_with_those_of_windows() {
 }
 
 #[test]
+fn a_folder_is_no_place_for_pipes_and_whoever_names_one_is_told_what_is() {
+    for command in [&["status"][..], &["demo"], &["top"]] {
+        let output = usbpipe().args(["--dir", r"C:\usbpipe"]).args(command).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.contains(r"C:\usbpipe") && said.contains(r"\\.\pipe\usbpipe"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn the_demo_in_wine_bridges_devices_that_are_in_it_too() {
     let mut demo = Daemon::demo();
     let bytes = read_exactly(demo.reader("knob/ep_81"), 80).1;
