@@ -279,7 +279,7 @@ fn signals_reach_the_command() {
         ("USR1", Signal::SIGUSR1),
         ("USR2", Signal::SIGUSR2),
     ] {
-        let script = format!("trap 'exit 5' {name}; echo ready >&2; while :; do sleep 0.01; done");
+        let script = format!("trap 'exit 5' {name}; echo ready >&2; for i in $(seq 3000); do sleep 0.01; done");
         let mut running = Running::start(exec(&board.daemon.dir, &["uno", "--serial", "--", "sh", "-c", &script]));
         kill(running.child.id(), signal);
         assert_eq!(running.code(), Some(5), "{name}");
@@ -505,7 +505,7 @@ fn without_a_daemon_what_was_written_reaches_a_slow_device_before_the_end() {
 fn without_a_daemon_a_signal_ends_the_command_and_then_everything() {
     let bus = Bus::with(&[Uno]);
     let temp = tempfile::tempdir().unwrap();
-    let script = "trap 'exit 5' INT; echo ready >&2; while :; do sleep 0.01; done";
+    let script = "trap 'exit 5' INT; echo ready >&2; for i in $(seq 3000); do sleep 0.01; done";
     let mut running = Running::start(alone(&bus, "uno", temp.path(), &["--serial", "--", "sh", "-c", script]));
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
     kill(running.child.id(), Signal::SIGINT);

@@ -184,7 +184,8 @@ fn the_port_comes_back_when_the_client_is_killed() {
 fn signals_reach_the_command_and_not_the_client() {
     let line = Line::new();
     for (name, signal) in [("TERM", Signal::SIGTERM), ("HUP", Signal::SIGHUP), ("USR1", Signal::SIGUSR1)] {
-        let (mut child, _said) = line.lend(&format!("trap 'exit 5' {name}; echo ready; while :; do sleep 0.01; done"));
+        let (mut child, _said) =
+            line.lend(&format!("trap 'exit 5' {name}; echo ready; for i in $(seq 3000); do sleep 0.01; done"));
         kill(child.id(), signal);
         assert_eq!(wait_child(&mut child).code(), Some(5), "{name}");
     }

@@ -223,8 +223,7 @@ fn one_that_is_not_there_is_told_once_and_started_when_it_is() {
 
 #[test]
 fn a_stubborn_one_is_killed_with_all_that_it_started() {
-    let run = "[\"sh\", \"-c\", \"trap '' TERM; sh -c \\\"trap '' TERM; while :; do sleep 1; done\\\" & echo $! >child; \
-               while :; do sleep 1; done\"]";
+    let run = "[\"sh\", \"-c\", \"trap '' TERM; sleep 60 & echo $! >child; wait\"]";
     let bench = Bench::new(Echo, run);
     let (pid, child) = (bench.pid(0), bench.lines("child", 1)[0].parse().unwrap());
     assert!(is_running(pid) && is_running(child));
@@ -240,7 +239,7 @@ fn a_stubborn_one_is_killed_with_all_that_it_started() {
 
 #[test]
 fn one_that_reads_nothing_gets_sigterm() {
-    let run = "[\"sh\", \"-c\", \"trap 'echo terminated >&2; exit 5' TERM; while :; do sleep 0.01; done\"]";
+    let run = "[\"sh\", \"-c\", \"trap 'echo terminated >&2; exit 5' TERM; sleep 60 & wait\"]";
     let mut bench = Bench::new(Echo, run);
     bench.pid(0);
     let mut events = Events::of(&bench.daemon);
@@ -273,8 +272,7 @@ fn nothing_of_it_outlives_the_daemon() {
     killed.daemon.signal(Signal::SIGKILL);
     killed.daemon.wait_end();
     wait_gone(pid);
-    let mut hurried =
-        Bench::new(Echo, "[\"sh\", \"-c\", \"trap '' TERM; cat; echo >ended; while :; do sleep 1; done\"]");
+    let mut hurried = Bench::new(Echo, "[\"sh\", \"-c\", \"trap '' TERM; cat; echo >ended; sleep 60\"]");
     let pid = hurried.pid(0);
     hurried.daemon.signal(Signal::SIGTERM);
     hurried.lines("ended", 1);
