@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use common::bytes::{pattern, random};
 use common::zero::pipe;
-use common::{Bus, Daemon, PATIENCE, SHARED, read_exactly, usbpipe, wait_for, within};
+use common::{Bus, Daemon, Messages, PATIENCE, SHARED, read_exactly, usbpipe, wait_for, within};
 use firmware_mock::DeviceKind::{Echo, Uno, Zero};
 use helpers::{clients, connect_stream, file, is_closed};
 use nix::sys::signal::Signal::SIGKILL;
@@ -288,6 +288,8 @@ fn where_descriptors_run_out_connections_are_refused_and_clients_go_on() {
     let said = String::from_utf8_lossy(&status.stderr);
     assert!(status.status.code() == Some(1) && said.contains("no descriptors left"), "{status:?}");
     wait_for(|| has_ended(&kept[99]).then_some(()), || "the last one is not refused".into());
+    let control = Messages::connect(&daemon.path("zero/ep_00.sock"));
+    assert!(within(PATIENCE, move || control.receive()).is_empty(), "the control pipe turns away, too");
     let ticks = cpu_ticks(daemon.child.id());
     wait_rest(daemon.child.id());
     assert!(cpu_ticks(daemon.child.id()) - ticks < 100, "it spins");

@@ -1,27 +1,46 @@
-//! Programs for which there is no place: each is told of as an event, of many in a short time once in a while.
+//! The entrance to a socket or named pipe: takes connections, and tells of those for which there is no place, of many in a
+//! short time once in a while. What becomes of the others is not its business.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::shared::Shared;
-use crate::outlet::Peer;
+use crate::outlet::{Connection, Listener, Peer, is_exhausted};
 
-/// Those of one outlet.
-pub(super) struct Refusals {
-    shared: Arc<Shared>,
+/// Where programs come in.
+pub(super) struct Entrance {
+    listener: Listener,
     outlet: String,
+    shared: Arc<Shared>,
     untold: u64,
     told: Option<Instant>,
 }
 
-impl Refusals {
-    /// Of an outlet by the name that users know it by.
-    pub(super) fn new(shared: &Arc<Shared>, outlet: impl Into<String>) -> Self {
-        Self { shared: shared.clone(), outlet: outlet.into(), untold: 0, told: None }
+impl Entrance {
+    /// To an outlet, by the name that users know it by.
+    pub(super) fn new(listener: Listener, outlet: &str, shared: &Arc<Shared>) -> Self {
+        Self { listener, outlet: outlet.to_owned(), shared: shared.clone(), untold: 0, told: None }
     }
 
-    /// One more.
-    pub(super) fn tell(&mut self, peer: &Peer, why: &str) {
+    /// The next connection. Where descriptors have run out, those that wait are closed and told of. Cancel safe.
+    pub(super) async fn next(&mut self) -> Connection {
+        loop {
+            match self.listener.accept().await {
+                Ok(connection) => return connection,
+                // accept(2) says this also where nobody waits, and then there is nobody to be told of.
+                Err(e) if is_exhausted(&e) && self.listener.turn_away() => {
+                    let why =
+                        format!("{e}; close some programs, or raise the limit (`ulimit -n`, LimitNOFILE= of systemd)");
+                    self.refused(&Peer::default(), &why);
+                    tokio::time::sleep(TURNED_AWAY).await;
+                }
+                Err(_) => tokio::time::sleep(EXHAUSTED).await,
+            }
+        }
+    }
+
+    /// There was no place for this program.
+    pub(super) fn refused(&mut self, peer: &Peer, why: &str) {
         if self.told.is_some_and(|then| then.elapsed() < QUIET) {
             self.untold += 1;
             return;
@@ -43,4 +62,7 @@ pub(super) fn too_many() -> String {
 
 /// Programs at one outlet, besides those at its FIFO. Memory is bounded, and so are descriptors.
 pub(super) const MOST_CLIENTS: usize = 128;
+const TURNED_AWAY: Duration = Duration::from_millis(1);
+const EXHAUSTED: Duration = Duration::from_millis(200);
+/// Refusals are told of once in this time.
 const QUIET: Duration = Duration::from_secs(1);

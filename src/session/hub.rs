@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Events;
+use super::entrance::{MOST_CLIENTS, too_many};
 use super::lock::lock;
-use super::refusals::{MOST_CLIENTS, too_many};
 use super::status::ClientStatus;
 use super::terminals::TTY;
 use crate::bridge::{Account, Guest, NewReader, NewWriter, Tally};

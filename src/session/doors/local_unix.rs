@@ -5,12 +5,13 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::sys::socket::{MsgFlags, send};
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
-use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_seqpacket::UnixSeqpacket;
 
-use super::{AnswerBinary, AnswerText, Clients, binary_refusal, pause, serve_text, text_refusal};
-use crate::outlet::Peer;
+use super::AnswerBinary;
+use crate::outlet::Connection;
 
 /// The text control pipe: requests from one FIFO, answers into another. Both ends of both are held, so that answers
 /// wait for their reader and no end of file is ever seen.
@@ -23,57 +24,22 @@ pub(in crate::session) fn open_text_fifos(request: &Path, response: &Path) -> io
     Ok((options.open_receiver(request)?, options.open_sender(response)?))
 }
 
-/// A stream socket of text lines. Its clients are disconnected when this is dropped.
-pub(in crate::session) async fn serve_text_socket(
-    listener: UnixListener,
-    limit: usize,
-    answer: AnswerText,
-    mut clients: Clients,
-) {
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => match clients.refuse(|| Peer::of(&stream)) {
-                    Some(why) => say(&stream, text_refusal(why).as_bytes()),
-                    None => {
-                        let (source, answers) = stream.into_split();
-                        clients.served.spawn(serve_text(source, answers, limit, answer.clone()));
-                    }
-                },
-                Err(_) => pause().await,
-            },
-            Some(_) = clients.served.join_next() => {}
-        }
-    }
-}
-
-/// A SEQPACKET socket of binary messages. Its clients are disconnected when this is dropped.
-pub(in crate::session) async fn serve_binary_socket(
-    mut listener: UnixSeqpacketListener,
-    limit: usize,
-    answer: AnswerBinary,
-    mut clients: Clients,
-) {
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(socket) => match clients.refuse(|| Peer::of(&socket)) {
-                    Some(_) => say(&socket, &binary_refusal()),
-                    None => drop(clients.served.spawn(serve_binary(socket, limit, answer.clone()))),
-                },
-                Err(_) => pause().await,
-            },
-            Some(_) = clients.served.join_next() => {}
-        }
-    }
+/// What a client of text writes, and where it reads answers.
+///
+/// # Errors
+/// Those of epoll(7).
+pub(super) fn text(client: Connection) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+    Ok(UnixStream::from_std(client.into())?.into_split())
 }
 
 /// To a client that is then turned away. There is room for so little in a new connection.
-fn say(socket: &impl AsRawFd, reply: &[u8]) {
-    let _ = send(socket.as_raw_fd(), reply, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+pub(super) fn say(client: Connection, reply: &[u8]) {
+    let _ = send(client.as_raw_fd(), reply, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
 }
 
-async fn serve_binary(socket: UnixSeqpacket, limit: usize, answer: AnswerBinary) {
+/// Answers messages until the client goes.
+pub(super) async fn serve_binary(client: Connection, limit: usize, answer: AnswerBinary) {
+    let Ok(socket) = UnixSeqpacket::try_from(client) else { return };
     let mut buffer = vec![0; limit + 1];
     loop {
         match socket.recv(&mut buffer).await {

@@ -5,19 +5,22 @@
 
 #[cfg(unix)]
 #[path = "local_unix.rs"]
-pub(super) mod local;
+mod local;
 #[cfg(windows)]
 #[path = "local_windows.rs"]
-pub(super) mod local;
+mod local;
+
+#[cfg(unix)]
+pub(super) use local::open_text_fifos;
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-use super::refusals::{MOST_CLIENTS, Refusals, too_many};
+use super::entrance::{Entrance, MOST_CLIENTS, too_many};
 use super::{TextLine, TextReader};
-use crate::outlet::Peer;
+use crate::outlet::{Connection, Peer};
 use crate::request::{Answer, ErrorName};
 use crate::usb::BoxFuture;
 
@@ -47,37 +50,58 @@ pub(super) async fn serve_text(
     }
 }
 
+/// A door of text lines. Its clients are disconnected when this is dropped.
+pub(super) async fn serve_text_door(entrance: Entrance, limit: usize, answer: AnswerText) {
+    let mut door = Door::new(entrance);
+    loop {
+        let client = door.next(text_refusal).await;
+        // Where the reactor has no place for it, the client finds its connection closed.
+        if let Ok((source, answers)) = local::text(client) {
+            door.served.spawn(serve_text(source, answers, limit, answer.clone()));
+        }
+    }
+}
+
+/// A door of binary messages. Its clients are disconnected when this is dropped.
+pub(super) async fn serve_binary_door(entrance: Entrance, limit: usize, answer: AnswerBinary) {
+    let mut door = Door::new(entrance);
+    loop {
+        let client = door.next(binary_refusal).await;
+        door.served.spawn(local::serve_binary(client, limit, answer.clone()));
+    }
+}
+
 /// The programs at one door, of which there are never too many.
-pub(super) struct Clients {
+struct Door {
+    entrance: Entrance,
     served: JoinSet<()>,
-    refusals: Refusals,
 }
 
-impl Clients {
-    /// Nobody yet. Who finds no place is told of there.
-    pub(super) fn new(refusals: Refusals) -> Self {
-        Self { served: JoinSet::new(), refusals }
+impl Door {
+    fn new(entrance: Entrance) -> Self {
+        Self { entrance, served: JoinSet::new() }
     }
 
-    /// Why there is no place for one more, of whom that is told, too.
-    fn refuse(&mut self, peer: impl FnOnce() -> Peer) -> Option<String> {
-        let why = (self.served.len() >= MOST_CLIENTS).then(too_many)?;
-        self.refusals.tell(&peer(), &why);
-        Some(why)
+    /// The next one for which there is a place. One that is too many gets a refusal as its answer, and the end.
+    async fn next(&mut self, refusal: fn(String) -> Vec<u8>) -> Connection {
+        loop {
+            let client = tokio::select! {
+                client = self.entrance.next() => client,
+                Some(_) = self.served.join_next() => continue,
+            };
+            if self.served.len() < MOST_CLIENTS {
+                return client;
+            }
+            self.entrance.refused(&Peer::of(&client), &too_many());
+            local::say(client, &refusal(too_many()));
+        }
     }
 }
 
-/// What a text client that is one too many reads before the end.
-fn text_refusal(text: String) -> String {
-    format!("{}\n", Answer::Error { name: ErrorName::Denied, text })
+fn text_refusal(text: String) -> Vec<u8> {
+    format!("{}\n", Answer::Error { name: ErrorName::Denied, text }).into_bytes()
 }
 
-/// The same as a binary message.
-fn binary_refusal() -> [u8; 1] {
-    [ErrorName::Denied.status_byte()]
-}
-
-/// `accept` fails when descriptors run out: existing clients go on, and trying again at once would only spin.
-async fn pause() {
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+fn binary_refusal(_text: String) -> Vec<u8> {
+    vec![ErrorName::Denied.status_byte()]
 }

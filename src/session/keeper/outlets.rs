@@ -16,7 +16,6 @@ use crate::session::in_line::InLine;
 use crate::session::line::{Attachment, Context, Stop};
 use crate::session::out_line::OutLine;
 use crate::session::program::Presence;
-use crate::session::refusals::Refusals;
 use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
 use crate::session::terminals::TTY;
@@ -215,11 +214,6 @@ impl Outlets {
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
         Ok(())
-    }
-
-    /// Nobody yet at the door of this name.
-    pub(super) fn clients(&self, door: &str) -> doors::Clients {
-        doors::Clients::new(Refusals::new(&self.shared, door))
     }
 
     /// What answers lines of the control pipe's text.

@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::net::UnixListener;
-use tokio_seqpacket::UnixSeqpacketListener;
-
 use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OUTLETS, Standing, access};
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
 use crate::outlet::{Access, DirError, Listener, SocketKind};
 use crate::request::control;
+use crate::session::entrance::Entrance;
 use crate::session::serial::SerialPort;
 use crate::session::terminals::TTY;
 use crate::session::{doors, sockets};
@@ -48,13 +46,8 @@ impl Outlets {
         if config.outlets.contains(&OutletKind::Tty) {
             self.make_tty(port, &access(&config.access.or(&self.config.access)))?;
         }
-        let listener = self.bind("serial.ctl", UnixListener::bind)?;
-        self.doors.spawn(doors::local::serve_text_socket(
-            listener,
-            SERIAL_LINE,
-            self.serial_text(),
-            self.clients("serial.ctl"),
-        ));
+        let entrance = self.entrance("serial.ctl", SocketKind::Stream, &access(&self.config.access))?;
+        self.doors.spawn(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text()));
         Ok(())
     }
 
@@ -68,9 +61,8 @@ impl Outlets {
     fn listen(&mut self, line: &str, messages: bool, access: &Access) -> Result<PathBuf, DirError> {
         let name = Listener::name_for(line);
         let kind = if messages { SocketKind::Messages } else { SocketKind::Stream };
-        let listener = Listener::bind(&self.dir, &name, kind, SOCKET_MODE, access)?;
-        self.entries.push(name.clone());
-        self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
+        let entrance = self.entrance(&name, kind, access)?;
+        self.doors.spawn(sockets::serve(entrance, line.to_owned(), self.shared.clone()));
         Ok(self.dir.path().join(name))
     }
 
@@ -80,25 +72,18 @@ impl Outlets {
         self.entries.push("ep_00.request".into());
         let response = self.dir.fifo("ep_00.response", IN_FIFO_MODE, &access)?;
         self.entries.push("ep_00.response".into());
-        let (source, answers) = doors::local::open_text_fifos(&request, &response)
-            .map_err(|e| DirError::from_io(&request, "cannot open", e))?;
+        let (source, answers) =
+            doors::open_text_fifos(&request, &response).map_err(|e| DirError::from_io(&request, "cannot open", e))?;
         self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, self.control_text()));
-        let listener = self.bind("ep_00.sock", UnixSeqpacketListener::bind)?;
-        self.doors.spawn(doors::local::serve_binary_socket(
-            listener,
-            BINARY_MESSAGE,
-            self.control_binary(),
-            self.clients("ep_00.sock"),
-        ));
+        let entrance = self.entrance("ep_00.sock", SocketKind::Messages, &access)?;
+        self.doors.spawn(doors::serve_binary_door(entrance, BINARY_MESSAGE, self.control_binary()));
         Ok(())
     }
 
-    fn bind<T>(&mut self, name: &str, bind: impl FnOnce(PathBuf) -> std::io::Result<T>) -> Result<T, DirError> {
-        let path = self.dir.socket_path(name)?;
-        let listener = bind(path.clone()).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
+    fn entrance(&mut self, name: &str, kind: SocketKind, access: &Access) -> Result<Entrance, DirError> {
+        let listener = Listener::bind(&self.dir, name, kind, SOCKET_MODE, access)?;
         self.entries.push(name.to_owned());
-        self.dir.set_access(name, SOCKET_MODE, &access(&self.config.access))?;
-        Ok(listener)
+        Ok(Entrance::new(listener, name, &self.shared))
     }
 }
 

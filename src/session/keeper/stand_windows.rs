@@ -10,6 +10,7 @@ use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OU
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
 use crate::outlet::{Access, DirError, Direction, Listener, Security, Shape};
 use crate::request::control;
+use crate::session::entrance::Entrance;
 use crate::session::serial::SerialPort;
 use crate::session::{doors, sockets};
 
@@ -44,44 +45,29 @@ impl Outlets {
             let pipe = self.listen(BOTH_LINES, BOTH_WAYS, &access)?;
             self.shared.set_socket(SERIAL_OUTLETS, &pipe);
         }
-        let listener = self.bind("serial.ctl", BOTH_WAYS, &access)?;
-        self.doors.spawn(doors::local::serve_text_pipe(
-            listener,
-            SERIAL_LINE,
-            self.serial_text(),
-            self.clients("serial.ctl"),
-        ));
+        let entrance = self.entrance("serial.ctl", BOTH_WAYS, &access)?;
+        self.doors.spawn(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text()));
         Ok(())
     }
 
     /// Makes the outlets of the control pipe.
     pub(super) fn make_control(&mut self) -> Result<(), DirError> {
         let access = access(&self.config.access);
-        let text = self.bind("ep_00", BOTH_WAYS, &access)?;
-        self.doors.spawn(doors::local::serve_text_pipe(
-            text,
-            control::MAX_LINE,
-            self.control_text(),
-            self.clients("ep_00"),
-        ));
-        let binary = self.bind("ep_00.sock", Shape { messages: true, ..BOTH_WAYS }, &access)?;
-        self.doors.spawn(doors::local::serve_binary_pipe(
-            binary,
-            BINARY_MESSAGE,
-            self.control_binary(),
-            self.clients("ep_00.sock"),
-        ));
+        let text = self.entrance("ep_00", BOTH_WAYS, &access)?;
+        self.doors.spawn(doors::serve_text_door(text, control::MAX_LINE, self.control_text()));
+        let binary = self.entrance("ep_00.sock", Shape { messages: true, ..BOTH_WAYS }, &access)?;
+        self.doors.spawn(doors::serve_binary_door(binary, BINARY_MESSAGE, self.control_binary()));
         Ok(())
     }
 
     /// Makes the pipe of a line, or of `serial`, and serves it.
     fn listen(&mut self, line: &str, shape: Shape, access: &Access) -> Result<PathBuf, DirError> {
-        let listener = self.bind(&Listener::name_for(line), shape, access)?;
-        self.doors.spawn(sockets::serve(listener, line.to_owned(), self.shared.clone()));
+        let entrance = self.entrance(&Listener::name_for(line), shape, access)?;
+        self.doors.spawn(sockets::serve(entrance, line.to_owned(), self.shared.clone()));
         Ok(self.dir.path().join(line))
     }
 
-    fn bind(&self, name: &str, shape: Shape, access: &Access) -> Result<Listener, DirError> {
+    fn entrance(&self, name: &str, shape: Shape, access: &Access) -> Result<Entrance, DirError> {
         let security = match &access.sddl {
             Some(sddl) => Security::parse(sddl),
             None => Security::of_this_user(),
@@ -90,7 +76,8 @@ impl Outlets {
             let what = "cannot be opened to anybody: `sddl` is no security descriptor that Windows understands";
             DirError::from_io(&self.dir.path().join(name), what, e)
         })?;
-        Listener::bind(&self.dir, name, shape, security)
+        let listener = Listener::bind(&self.dir, name, shape, security)?;
+        Ok(Entrance::new(listener, name, &self.shared))
     }
 }
 
