@@ -82,6 +82,8 @@ pub struct Daemon {
 pub fn usbpipe() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_usbpipe"));
     command.env_remove("RUST_LOG").env_remove("USBPIPE_DIR").stdin(Stdio::null());
+    #[cfg(unix)]
+    with_signals(&mut command);
     command
 }
 

@@ -4,10 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -82,6 +83,20 @@ pub fn output(command: &mut Command) -> Output {
 /// What lets [`ask_to_end`] reach a program.
 pub fn with_console(command: &mut Command) -> &mut Command {
     command
+}
+
+/// Has a program start with the signals that a shell's foreground has. Who runs tests by nohup(1) or in the background
+/// ignores some, and so would every program that they start.
+pub fn with_signals(command: &mut Command) {
+    let reset = || {
+        for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: no handler is installed, so none can do what a handler must not.
+            unsafe { signal(ignored, SigHandler::SigDfl) }?;
+        }
+        Ok(())
+    };
+    // SAFETY: signal(2) alone is called, which may be between fork and exec.
+    unsafe { command.pre_exec(reset) };
 }
 
 /// SIGTERM.
