@@ -17,7 +17,7 @@ use std::thread;
 use cable::Cable;
 use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
 use common::{Daemon, PATIENCE, read_exactly, read_line, usbpipe, wait_for, within};
-use vitals::{Events, wait_asleep, wait_without_helpers};
+use vitals::{Events, descriptors_at_rest, wait_asleep};
 
 /// A bridged port with programs on both of its FIFOs.
 struct Board {
@@ -141,12 +141,6 @@ fn other_programs_are_kept_out_but_for_while_the_port_is_released() {
 
 fn inodes(daemon: &Daemon) -> [u64; 2] {
     ["rx", "tx"].map(|end| daemon.path(&format!("board/serial.{end}")).metadata().unwrap().ino())
-}
-
-/// While nothing looks through `/proc`, which takes descriptors, too.
-fn descriptors_at_rest(daemon: &Daemon) -> usize {
-    wait_without_helpers(daemon.child.id());
-    daemon.descriptors()
 }
 
 #[test]

@@ -60,6 +60,13 @@ pub fn wait_without_helpers(pid: u32) {
     wait_for(|| (threads() == 1).then_some(()), || format!("{} threads stay", threads()));
 }
 
+/// How many descriptors a daemon has when it has answered everybody and nothing looks through `/proc`, which takes some, too.
+pub fn descriptors_at_rest(daemon: &Daemon) -> usize {
+    wait_without_helpers(daemon.child.id());
+    wait_rest(daemon.child.id());
+    daemon.descriptors()
+}
+
 /// Waits until the process sleeps for two seconds on end; fails if something wakes it up again and again.
 pub fn wait_asleep(pid: u32) {
     let sleeps = || {
