@@ -84,7 +84,8 @@ impl LineStates {
     fn from_now_on() -> Self {
         static MARKS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let mark = MARKS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let since = format!("lab: line states from here, {mark}");
+        // The stories of a boot, each a process of its own, share the log.
+        let since = format!("lab: line states from here, {}-{mark}", std::process::id());
         fs::write("/sys/kernel/debug/dynamic_debug/control", "module usb_f_acm +p").unwrap();
         fs::write("/dev/kmsg", format!("<5>{since}\n")).unwrap();
         Self { since }
@@ -298,7 +299,8 @@ fn a_device_that_takes_nothing_does_not_hold_up_the_end() {
     line.daemon.wait_count("board", "serial.tx", "bytes", 60_000);
     let began = Instant::now();
     assert!(line.daemon.end().success());
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Some seconds by our own limits; by itself the kernel would wait for 30 s.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     within(PATIENCE, || writer.join().unwrap().unwrap_err());
 }
 

@@ -206,8 +206,9 @@ fn a_configuration_with_a_mistake_fails_once_and_says_where() {
     let service = package.serve_failing("[[device]]\nname = \"x\"\nmach = { vid = 1 }\n");
     assert_eq!(service.property("Result"), "exit-code");
     assert_eq!((service.property("ExecMainStatus"), service.property("NRestarts")), ("2".into(), "0".into()));
-    let journal = guest.must(&["journalctl", "--no-pager", "--boot", "--unit=usbpipe.service", "--output=cat"]);
-    assert!(journal.contains("/etc/usbpipe/usbpipe.toml:3:1"), "{journal}");
+    // What it said reaches the journal by itself, and may do so after its end.
+    let journal = || guest.must(&["journalctl", "--no-pager", "--boot", "--unit=usbpipe.service", "--output=cat"]);
+    wait_for(|| journal().contains("/etc/usbpipe/usbpipe.toml:3:1").then_some(()), journal);
 }
 
 /// A device of this machine in the configuration.

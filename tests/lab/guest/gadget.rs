@@ -111,10 +111,13 @@ impl Gadget {
         fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
     }
 
-    /// Plugs it in and waits until the kernel has enumerated it.
+    /// Plugs it in and waits until the kernel has enumerated it. What was at its controller before, in this story or in
+    /// the last one, has gone by then: the kernel removes what was pulled out a moment later.
     pub fn plug(&self) -> UsbDevice {
+        let controller = format!("dummy_hcd.{}", self.controller);
+        UsbDevice::wait_none_below(&controller);
         self.plug_unawaited();
-        UsbDevice::wait_below(&format!("dummy_hcd.{}", self.controller))
+        UsbDevice::wait_below(&controller)
     }
 
     /// Plugs it in.

@@ -32,10 +32,18 @@ impl UsbDevice {
 
     /// Waits for the device on the first port below a host controller, such as `dummy_hcd.0`.
     pub fn wait_below(controller: &str) -> Self {
-        let below =
-            |d: &Self| fs::canonicalize(d.dir()).is_ok_and(|p| p.components().any(|c| c.as_os_str() == controller));
-        let find = || Self::all().into_iter().find(|d| below(d));
+        let find = || Self::all().into_iter().find(|d| d.is_below(controller));
         wait_for(find, || format!("nothing at {controller} among {:?}", Self::all()))
+    }
+
+    /// Waits until there is none.
+    pub fn wait_none_below(controller: &str) {
+        let none = || (!Self::all().iter().any(|d| d.is_below(controller))).then_some(());
+        wait_for(none, || format!("something stays at {controller} among {:?}", Self::all()));
+    }
+
+    fn is_below(&self, controller: &str) -> bool {
+        fs::canonicalize(self.dir()).is_ok_and(|p| p.components().any(|c| c.as_os_str() == controller))
     }
 
     /// All that are configured, without root hubs.
