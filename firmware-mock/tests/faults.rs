@@ -17,12 +17,12 @@ fn an_unplugged_device_is_gone_and_comes_back_as_after_power_up() {
     let mut client = lab.import("1-7");
     client.control(0x40, 1, 0, 0, Data::Out(&[7]));
     let start = Instant::now();
-    lab.fault("unplug regs 200");
+    lab.fault("unplug regs 1000");
     client.wait_for_end();
     assert!(lab.devlist().is_empty());
     assert_eq!(lab.try_import("1-7").err(), Some(4));
     let mut client = lab.import_when_back("1-7");
-    assert!(start.elapsed() >= Duration::from_millis(200));
+    assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!(client.control(0xc0, 2, 0, 0, Data::In(1)).data, [0]);
 }
 
@@ -31,7 +31,7 @@ fn a_cut_link_leaves_the_device_as_it_was() {
     let lab = Lab::new(&[DeviceKind::Regs]);
     let mut client = lab.import("1-7");
     client.control(0x40, 1, 0, 0, Data::Out(&[7]));
-    lab.fault("cut regs 200");
+    lab.fault("cut regs 1000");
     client.wait_for_end();
     assert_eq!(lab.devlist().len(), 1);
     assert_eq!(lab.try_import("1-7").err(), Some(1));
@@ -94,7 +94,7 @@ fn delayed_data_survive_an_unlink() {
     let lab = Lab::new(&[DeviceKind::Zero]);
     let mut client = lab.import("1-3");
     client.write(0x02, b"kept");
-    lab.fault("delay zero 0x82 100");
+    lab.fault("delay zero 0x82 1000");
     let read = client.submit_in(0x82, 64);
     let unlink = client.unlink(read);
     assert_eq!(client.reply_to(unlink).status, status::ECONNRESET);

@@ -1,6 +1,6 @@
 //! The commands, as somebody types them.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::{Output, Stdio};
 
 use firmware_mock::DeviceKind::{Echo, Knob, Regs, Uno, Zero};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::events::Events;
-use crate::common::{Bus, Daemon, PATIENCE, ended, read_exactly, run_dir, stands, usbpipe, wait_for, within};
+use crate::common::{Bus, Daemon, ended, output, read_exactly, run_dir, stands, start_child, usbpipe, wait_for};
 
 #[test]
 fn list_shows_what_is_bridged_and_where() {
@@ -108,8 +108,8 @@ fn events_are_json_lines_of_what_happens() {
 fn events_end_with_the_daemon_and_with_their_reader() {
     let bus = Bus::with(&[Knob]);
     let mut daemon = Daemon::run(&bus.device("knob", ""));
-    let start = || usbpipe().arg("--dir").arg(&daemon.dir).arg("events").stdout(Stdio::piped()).spawn().unwrap();
-    let (mut patient, mut left) = (start(), start());
+    let mut patient = Events::of(&daemon);
+    let mut left = start_child(usbpipe().arg("--dir").arg(&daemon.dir).arg("events").stdout(Stdio::piped()));
     drop(left.stdout.take());
     wait_for(
         || {
@@ -119,11 +119,7 @@ fn events_end_with_the_daemon_and_with_their_reader() {
         || "`events | head` never ends".into(),
     );
     assert!(daemon.end().success());
-    let mut rest = String::new();
-    within(PATIENCE, move || {
-        patient.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
-        assert!(patient.wait().unwrap().success());
-    });
+    assert!(patient.wait_end().success());
 }
 
 #[test]
@@ -210,7 +206,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     for args in [&["completions", "bash"][..], &["man"], &["help"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = usbpipe().args(args).stdout(writer).output().unwrap();
+        let output = output(usbpipe().args(args).stdout(writer));
         assert!(output.status.success() && output.stderr.is_empty(), "{args:?} | head: {output:?}");
     }
 }

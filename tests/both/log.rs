@@ -6,7 +6,7 @@ use firmware_mock::DeviceKind::{Echo, Zero};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{Bus, Daemon, ask_to_end, read_line, run_dir, usbpipe, wait_child};
+use crate::common::{Bus, Daemon, ask_to_end, output, read_line, run_dir, usbpipe, wait_child};
 use crate::log_file::Log;
 
 #[test]
@@ -139,7 +139,7 @@ fn who_misspells_a_name_hears_of_it_and_finds_no_empty_file() {
         [("eco", "no device \"eco\"; it has echo, zero"), ("zero", "zero has no outlet \"serial.rx\"; it has ep_81")]
     {
         let mut command = usbpipe();
-        let output = command.arg("--dir").arg(&daemon.dir).args(["log", name]).current_dir(&temp).output().unwrap();
+        let output = output(command.arg("--dir").arg(&daemon.dir).args(["log", name]).current_dir(&temp));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && said.contains(words), "{said}");
     }

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Daemon, PATIENCE, usbpipe};
+use super::{Daemon, PATIENCE, start_child, usbpipe, wait_child};
 
 /// `usbpipe events`, running.
 pub struct Events {
@@ -23,7 +23,7 @@ impl Events {
     pub fn of(daemon: &Daemon) -> Self {
         let mut command = usbpipe();
         command.arg("--dir").arg(&daemon.dir).args(["-v", "events"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = start_child(&mut command);
         let (said, lines) = (lines_of(child.stderr.take().unwrap()), lines_of(child.stdout.take().unwrap()));
         let listens = || said.recv_timeout(PATIENCE).unwrap().contains("listening");
         while !listens() {}
@@ -51,6 +51,11 @@ impl Events {
             self.seen.pop_front();
         }
         Some(event)
+    }
+
+    /// Waits until it has ended.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        wait_child(&mut self.child)
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 
 use tempfile::TempDir;
 
-use crate::common::{Daemon, usbpipe, wait_for, with_console};
+use crate::common::{Daemon, start_child, usbpipe, wait_for, with_console};
 
 /// `usbpipe log echo` into a file, and a way to let the device say something.
 pub struct Log {
@@ -25,7 +25,7 @@ impl Log {
         let file = dir.path().join("echo.log");
         let mut command = usbpipe();
         command.arg("--dir").arg(&daemon.dir).args(["log", "echo", "-o"]).arg(&file).args(more);
-        let child = with_console(&mut command).stderr(Stdio::piped()).spawn().unwrap();
+        let child = start_child(with_console(&mut command).stderr(Stdio::piped()));
         daemon.wait_pipe("echo", "serial.rx", |pipe| pipe["open"] == true);
         Self { child, file, to: daemon.writer("echo/serial.tx"), dir }
     }

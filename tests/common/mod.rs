@@ -132,7 +132,7 @@ impl Daemon {
 
     /// Any command that becomes a daemon in `dir`.
     pub fn start(mut command: Command, dir: &Path) -> Self {
-        let mut child = with_console(&mut command).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = start_child(with_console(&mut command).stderr(Stdio::piped()));
         let (sender, stderr) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -307,7 +307,7 @@ pub fn wait_child(child: &mut Child) -> ExitStatus {
 
 /// Output of a command that must end by itself.
 pub fn ended(command: &mut Command) -> Output {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = start_child(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     within(PATIENCE, move || child.wait_with_output().unwrap())
 }
 

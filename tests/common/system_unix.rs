@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::Pid;
@@ -78,6 +78,11 @@ pub fn identity(path: &Path) -> (u64, u64) {
 /// Runs a command to its end.
 pub fn output(command: &mut Command) -> Output {
     command.output().unwrap()
+}
+
+/// Starts a command.
+pub fn start_child(command: &mut Command) -> Child {
+    command.spawn().unwrap()
 }
 
 /// What lets [`ask_to_end`] reach a program.

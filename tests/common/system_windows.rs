@@ -6,7 +6,7 @@ use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::AsRawHandle;
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -119,15 +119,25 @@ pub fn identity(path: &Path) -> bool {
     stands(path)
 }
 
-/// Runs a command to its end. A process that Wine did not get to its first step, once in some thousands on a busy machine,
-/// is started again: `tests/wine/README.md` says how that is known.
+/// Runs a command to its end.
 pub fn output(command: &mut Command) -> Output {
+    begun(command, Command::output)
+}
+
+/// Starts a command.
+pub fn start_child(command: &mut Command) -> Child {
+    begun(command, Command::spawn)
+}
+
+/// A process that Wine did not get to its first step, once in some thousands on a busy machine, is started again:
+/// `tests/wine/README.md` says how that is known.
+fn begun<T>(command: &mut Command, begin: fn(&mut Command) -> io::Result<T>) -> T {
     loop {
-        match command.output() {
+        match begin(command) {
             Err(e) if e.raw_os_error() == Some(ERROR_INTERNAL_ERROR as i32) => {
                 println!("started again: {command:?}: {e}")
             }
-            output => return output.unwrap(),
+            result => return result.unwrap(),
         }
     }
 }
@@ -140,7 +150,8 @@ pub fn with_console(command: &mut Command) -> &mut Command {
 /// Ctrl-C on the console of a program, which must be its own, by a program that is there for just that.
 pub fn ask_to_end(pid: u32) {
     let mut client = Command::new(std::env::var("USBPIPE_TEST_CLIENT").unwrap());
-    let status = client.args(["interrupt", &pid.to_string()]).creation_flags(CREATE_NO_WINDOW).status().unwrap();
+    client.args(["interrupt", &pid.to_string()]).creation_flags(CREATE_NO_WINDOW);
+    let status = begun(&mut client, Command::status);
     // Its own Ctrl-C may end it, when that has reached the other.
     assert!(status.success() || status.code() == Some(CONTROL_C_EXIT), "no Ctrl-C: {status}");
 }

@@ -27,6 +27,16 @@ static void need(BOOL done, const char *what)
     exit(255);
 }
 
+/* A process that Wine did not get to its first step is started again, see README.md. */
+static void begin(wchar_t *line, BOOL inherits, DWORD flags, STARTUPINFOW *start, PROCESS_INFORMATION *child)
+{
+    BOOL done;
+    do
+        done = CreateProcessW(NULL, line, NULL, NULL, inherits, flags, NULL, NULL, start, child);
+    while (!done && GetLastError() == ERROR_INTERNAL_ERROR);
+    need(done, "CreateProcess");
+}
+
 /* Copies until either end has gone. */
 static DWORD WINAPI copy(void *ends)
 {
@@ -63,7 +73,7 @@ static DWORD inside(wchar_t *line)
     PROCESS_INFORMATION child;
     start.hStdInput = of_console(L"CONIN$");
     start.hStdOutput = start.hStdError = of_console(L"CONOUT$");
-    need(CreateProcessW(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &child), "CreateProcess");
+    begin(line, TRUE, 0, &start, &child);
     /* Ctrl-C is for the program. */
     SetConsoleCtrlHandler(NULL, TRUE);
     return end_of(&child);
@@ -89,7 +99,7 @@ static DWORD outside(wchar_t *words)
          "UpdateProcThreadAttribute");
     GetModuleFileNameW(NULL, self, MAX_PATH);
     need(_snwprintf(line, sizeof line / sizeof *line, L"\"%ls\" -- %ls", self, words) > 0, "the command line");
-    need(CreateProcessW(NULL, line, NULL, NULL, FALSE, EXTENDED_STARTUPINFO_PRESENT, NULL, NULL, &start.StartupInfo, &child), "CreateProcess");
+    begin(line, FALSE, EXTENDED_STARTUPINFO_PRESENT, &start.StartupInfo, &child);
     CreateThread(NULL, 0, copy, typed, 0, NULL);
     showing = CreateThread(NULL, 0, copy, shown, 0, NULL);
     status = end_of(&child);

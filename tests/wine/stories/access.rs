@@ -10,7 +10,7 @@ use windows_sys::Win32::Security::Authorization::{
 };
 use windows_sys::Win32::Security::DACL_SECURITY_INFORMATION;
 
-use crate::common::{Bus, Daemon, usbpipe};
+use crate::common::{Bus, Daemon, output, usbpipe};
 
 /// The access list of an outlet, as text.
 fn dacl(daemon: &Daemon, outlet: &str) -> String {
@@ -74,7 +74,7 @@ fn what_is_no_security_descriptor_is_refused_at_the_start() {
     std::fs::write(&file, config).unwrap();
     let mut command = usbpipe();
     command.args(["--dir", r"\\.\pipe\usbpipe-no-sddl", "-c"]).arg(&file).arg("run");
-    let output = command.output().unwrap();
+    let output = output(&mut command);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("sddl"), "{said}");
 }

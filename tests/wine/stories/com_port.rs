@@ -41,13 +41,13 @@ impl Drop for ComPort {
 fn list(verb: &str, rest: &[&str]) {
     let mut command = Command::new("reg");
     command.args([verb, r"HKLM\HARDWARE\DEVICEMAP\SERIALCOMM", "/v", r"\Device\Serial4"]).args(rest);
-    drop(command.output().unwrap());
+    drop(output(&mut command));
 }
 
 #[test]
 fn a_com_port_carries_both_ways_takes_speeds_and_comes_back_after_an_unplug() {
     let port = ComPort::plugged_in();
-    let ports = usbpipe().arg("list").output().unwrap();
+    let ports = output(usbpipe().arg("list"));
     assert!(String::from_utf8_lossy(&ports.stdout).contains("COM5"), "{ports:?}");
 
     let mut alone = usbpipe();

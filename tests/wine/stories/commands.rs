@@ -5,7 +5,7 @@ use std::io::Write;
 use firmware_mock::DeviceKind::{Knob, Zero};
 use tempfile::TempDir;
 
-use crate::common::{Bus, Daemon, read_exactly, read_line, stands, usbpipe};
+use crate::common::{Bus, Daemon, output, read_exactly, read_line, stands, usbpipe};
 
 #[test]
 fn ctrl_c_ends_a_daemon_in_order() {
@@ -25,7 +25,7 @@ fn a_path_with_blanks_and_other_letters_is_taken_as_it_is() {
     std::fs::create_dir(&folder).unwrap();
     let file = folder.join("my usbpipe.toml");
     std::fs::write(&file, bus.device("knob", "")).unwrap();
-    let check = |path: &std::path::Path| usbpipe().arg("config").arg("check").arg("-c").arg(path).output().unwrap();
+    let check = |path: &std::path::Path| output(usbpipe().arg("config").arg("check").arg("-c").arg(path));
     let good = check(&file);
     assert!(good.status.success(), "{good:?}");
     std::fs::write(&file, "[[device]]\nname = 5\n").unwrap();
@@ -40,7 +40,7 @@ fn unix_words_in_a_configuration_are_refused_with_those_of_windows() {
     let temp = TempDir::new().unwrap();
     let file = temp.path().join("usbpipe.toml");
     std::fs::write(&file, "[[device]]\nname = \"d\"\nmatch = { vid = 1 }\ngroup = \"dialout\"\n").unwrap();
-    let output = usbpipe().arg("-c").arg(&file).arg("run").output().unwrap();
+    let output = output(usbpipe().arg("-c").arg(&file).arg("run"));
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(said.contains("usbpipe.toml:4:9") && said.contains("`sddl`"), "{said}");
@@ -49,7 +49,7 @@ fn unix_words_in_a_configuration_are_refused_with_those_of_windows() {
 #[test]
 fn a_folder_is_no_place_for_pipes_and_whoever_names_one_is_told_what_is() {
     for command in [&["status"][..], &["demo"], &["top"]] {
-        let output = usbpipe().args(["--dir", r"C:\usbpipe"]).args(command).output().unwrap();
+        let output = output(usbpipe().args(["--dir", r"C:\usbpipe"]).args(command));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(
             !output.status.success() && said.contains(r"C:\usbpipe") && said.contains(r"\\.\pipe\usbpipe"),
@@ -88,7 +88,7 @@ fn a_device_may_be_called_as_one_of_windows_but_not_as_another_in_capitals() {
     let file = temp.path().join("twice.toml");
     let device = |name: &str| format!("[[device]]\nname = \"{name}\"\nmatch = {{ vid = 1 }}\n");
     std::fs::write(&file, [device("uno"), device("UNO")].concat()).unwrap();
-    let output = usbpipe().args(["config", "check", "-c"]).arg(&file).output().unwrap();
+    let output = output(usbpipe().args(["config", "check", "-c"]).arg(&file));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && said.contains("line 2"), "{said}");
 }

@@ -10,7 +10,7 @@ use firmware_mock::DeviceKind::Zero;
 
 use crate::common::bytes::{assert_same, pattern};
 use crate::common::zero::zero;
-use crate::common::{Bus, Daemon, read_exactly, wait_named_pipe};
+use crate::common::{Bus, Daemon, read_exactly, start_child, wait_named_pipe};
 use crate::plain::client;
 
 #[test]
@@ -86,7 +86,7 @@ fn a_hundred_programs_in_turn_never_see_a_busy_pipe() {
     for round in 0..100 {
         let mut program = client();
         program.arg("read").arg(&path).arg("4096").stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = program.spawn().unwrap();
+        let mut child = start_child(&mut program);
         let mut bytes = Vec::new();
         child.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
         assert!(bytes == expected, "in round {round}: {} bytes, and {}", bytes.len(), said_by(child));
@@ -115,7 +115,7 @@ fn programs_that_are_killed_while_they_read_harm_nobody() {
     for _ in 0..20 {
         let mut program = client();
         program.arg("read").arg(&path).arg("1000000000").stdout(Stdio::piped());
-        let mut child = program.spawn().unwrap();
+        let mut child = start_child(&mut program);
         child.stdout.take().unwrap().read_exact(&mut [0; 4096]).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();

@@ -9,7 +9,9 @@ use firmware_mock::DeviceKind::{Knob, Uno, Zero};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{Bus, Daemon, PATIENCE, ask_to_end, stands, usbpipe, wait_child, wait_for, with_console, within};
+use crate::common::{
+    Bus, Daemon, PATIENCE, ask_to_end, stands, start_child, usbpipe, wait_child, wait_for, with_console, within,
+};
 use crate::plain::{client, close_console};
 
 /// A command on a console of its own.
@@ -28,7 +30,7 @@ impl Typed {
 
     fn start(mut command: Command) -> Self {
         let command = with_console(&mut command).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = start_child(command);
         let (out, said) = (child.stdout.take().map(BufReader::new), child.stderr.take().map(BufReader::new));
         Self { child, out, said }
     }

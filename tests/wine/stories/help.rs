@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use firmware_mock::DeviceKind::{Knob, Uno};
 
-use crate::common::{Bus, Daemon, output, usbpipe};
+use crate::common::{Bus, Daemon, output, start_child, usbpipe};
 use crate::plain::client;
 
 fn said(words: &[&str]) -> String {
@@ -75,7 +75,7 @@ fn a_reader_that_leaves_is_no_failure() {
     for words in [&["status"][..], &["completions", "powershell"], &["man"]] {
         let mut command = usbpipe();
         command.arg("--dir").arg(&daemon.dir).args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = start_child(&mut command);
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");

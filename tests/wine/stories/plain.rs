@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use firmware_mock::DeviceKind::{Echo, Knob, Regs, Uno, Zero};
 
 use crate::common::bytes::{assert_same, pattern, random};
-use crate::common::{Bus, Daemon, wait_for};
+use crate::common::{Bus, Daemon, output, start_child, wait_for};
 
 /// The C program of `client.c`.
 pub(crate) fn client() -> Command {
@@ -23,7 +23,7 @@ fn client_at(verb: &str, daemon: &Daemon, outlet: &str, rest: &[&str]) -> Comman
 
 /// Closes the console of a program, as far as that is told of it.
 pub(crate) fn close_console(pid: u32) {
-    let output = client().arg("close").arg(pid.to_string()).output().unwrap();
+    let output = output(client().arg("close").arg(pid.to_string()));
     assert!(output.status.success(), "{output:?}");
 }
 
@@ -40,12 +40,12 @@ fn text(output: Output) -> String {
 fn a_c_program_reads_the_source_and_writes_through_the_loopback() {
     let bus = Bus::with(&[Zero]);
     let daemon = Daemon::run(&bus.device("zero", ""));
-    let read = stdout(client_at("read", &daemon, "zero/ep_81", &["4194304"]).output().unwrap());
+    let read = stdout(output(&mut client_at("read", &daemon, "zero/ep_81", &["4194304"])));
     assert_same(&pattern(4 << 20), &read, 0);
 
     let sent = random(1 << 20, 7);
-    let mut back = client_at("read", &daemon, "zero/ep_82", &["1048576"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut out = client_at("write", &daemon, "zero/ep_02", &[]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut back = start_child(client_at("read", &daemon, "zero/ep_82", &["1048576"]).stdout(Stdio::piped()));
+    let mut out = start_child(client_at("write", &daemon, "zero/ep_02", &[]).stdin(Stdio::piped()));
     out.stdin.take().unwrap().write_all(&sent).unwrap();
     let mut came = Vec::new();
     back.stdout.take().unwrap().read_to_end(&mut came).unwrap();
@@ -57,7 +57,7 @@ fn a_c_program_reads_the_source_and_writes_through_the_loopback() {
 fn a_c_program_gets_reports_as_messages_of_eight_bytes() {
     let bus = Bus::with(&[Knob]);
     let daemon = Daemon::run(&bus.device("knob", "[[device.pipe]]\nendpoint = 0x81\nframing = \"packet\"\n"));
-    let lengths = text(client_at("messages", &daemon, "knob/ep_81", &["50"]).output().unwrap());
+    let lengths = text(output(&mut client_at("messages", &daemon, "knob/ep_81", &["50"])));
     assert_eq!(lengths, "8\n".repeat(50));
 }
 
@@ -65,7 +65,7 @@ fn a_c_program_gets_reports_as_messages_of_eight_bytes() {
 fn a_c_program_asks_the_board_and_the_control_pipe() {
     let bus = Bus::with(&[Uno, Regs]);
     let daemon = Daemon::run(&[bus.device("uno", "[device.serial]\n"), bus.device("regs", "")].concat());
-    let ask = |outlet: &str, line: &str| text(client_at("ask", &daemon, outlet, &[line]).output().unwrap());
+    let ask = |outlet: &str, line: &str| text(output(&mut client_at("ask", &daemon, outlet, &[line])));
     wait_for(|| (ask("uno/serial", "PING 1") == "PONG 1\n").then_some(()), || "the board never answers".into());
     assert!(ask("uno/serial", "STATUS").starts_with("STATUS led=off baud="));
     assert_eq!(ask("regs/ep_00", "out 0x40 1 0 0 cafe"), "ok\n");
@@ -95,5 +95,5 @@ fn python_reads_the_source_and_talks_to_the_board() {
         print('done')\n";
     let mut command = Command::new(python);
     command.args(["-c", program]).arg(daemon.path("zero/ep_81")).arg(daemon.path("echo/serial"));
-    assert_eq!(text(command.output().unwrap()), "done\n");
+    assert_eq!(text(output(&mut command)), "done\n");
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use firmware_mock::DeviceKind::{Knob, Uno, Zero};
 
-use crate::common::{Bus, Daemon, PATIENCE, wait_child};
+use crate::common::{Bus, Daemon, PATIENCE, start_child, wait_child};
 
 /// The program on a console of 80 by 24.
 struct Screen {
@@ -24,7 +24,7 @@ impl Screen {
         let console = PathBuf::from(std::env::var("USBPIPE_TEST_CLIENT").unwrap()).with_file_name("console.exe");
         let mut command = Command::new(console);
         command.arg(env!("CARGO_BIN_EXE_usbpipe")).arg("--dir").arg(&daemon.dir).args(words);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = start_child(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
         let (keys, mut out) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let (sender, shown) = channel();
         std::thread::spawn(move || {

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use firmware_mock::DeviceKind::Knob;
 use tempfile::TempDir;
 
-use crate::common::{Bus, open_reader, outlet, read_exactly, stands, usbpipe, wait_for};
+use crate::common::{Bus, open_reader, outlet, output, read_exactly, stands, usbpipe, wait_for};
 
 /// The one service, which is removed however the story ends.
 struct Service;
 
 impl Service {
     fn command(args: &[&str]) -> String {
-        let output = usbpipe().args(args).output().unwrap();
+        let output = output(usbpipe().args(args));
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "{args:?}: {said}\n{}", fs::read_to_string(log()).unwrap_or_default());
         said
@@ -22,7 +22,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        drop(usbpipe().args(["service", "uninstall"]).output());
+        drop(output(usbpipe().args(["service", "uninstall"])));
     }
 }
 
@@ -40,10 +40,10 @@ fn a_service_is_installed_started_stopped_and_removed_and_bridges_meanwhile() {
     let dir = Path::new(r"\\.\pipe\usbpipe-test-service");
     let knob = outlet(dir, "knob/ep_81");
 
-    let alone = usbpipe().args(["service", "run"]).output().unwrap();
+    let alone = output(usbpipe().args(["service", "run"]));
     assert_eq!(alone.status.code(), Some(2), "only the service manager may be its parent");
     assert!(String::from_utf8_lossy(&alone.stderr).contains("usbpipe service start"), "{alone:?}");
-    let before = usbpipe().args(["service", "start"]).output().unwrap();
+    let before = output(usbpipe().args(["service", "start"]));
     assert_eq!(before.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&before.stderr).contains("usbpipe service install"), "{before:?}");
 
@@ -62,5 +62,5 @@ fn a_service_is_installed_started_stopped_and_removed_and_bridges_meanwhile() {
     let said = fs::read_to_string(log()).unwrap();
     assert!(said.contains("knob"), "{said}");
     drop(service);
-    assert_eq!(usbpipe().args(["service", "stop"]).output().unwrap().status.code(), Some(1));
+    assert_eq!(output(usbpipe().args(["service", "stop"])).status.code(), Some(1));
 }

@@ -10,7 +10,7 @@ use firmware_mock::DeviceKind::{Knob, Regs, Uno, Zero};
 use tempfile::TempDir;
 use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation};
 
-use crate::common::{Bus, Daemon, outlet, usbpipe, wait_for};
+use crate::common::{Bus, Daemon, outlet, output, start_child, usbpipe, wait_for};
 use crate::plain::client;
 
 fn text(bytes: &[u8]) -> String {
@@ -52,7 +52,7 @@ fn execs_command_inherits_nothing_that_was_left_open_for_usbpipe() {
     // SAFETY: the handle is open.
     assert_ne!(unsafe { SetHandleInformation(writer.as_raw_handle(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT) }, 0);
     let number = (writer.as_raw_handle() as usize).to_string();
-    let alone = client().args(["leak", &number]).output().unwrap();
+    let alone = output(client().args(["leak", &number]));
     assert!(alone.status.success(), "a program that is started directly has it: {alone:?}");
     let program = client();
     let words = ["knob", "--in", "ep_81", "--", program.get_program().to_str().unwrap(), "leak", &number];
@@ -73,7 +73,7 @@ fn execs_command_has_the_board_as_its_stdin_and_stdout() {
     let heard = || fs::read_to_string(&file).unwrap_or_default();
     let mut command = usbpipe();
     command.arg("--dir").arg(&daemon.dir).args(["exec", "uno", "--serial", "--"]);
-    let mut child = command.arg(client().get_program()).arg("logger").arg(&file).spawn().unwrap();
+    let mut child = start_child(command.arg(client().get_program()).arg("logger").arg(&file));
     let answer = || {
         // What it asked while the board booted was heard by nobody.
         std::io::Write::write_all(&mut daemon.writer("uno/serial.tx"), b"PING 1\n").unwrap();
@@ -94,7 +94,7 @@ fn the_configuration_is_found_in_appdata_then_in_programdata_and_named_with_any_
     let check = |words: &[&str]| {
         let mut command = usbpipe();
         command.current_dir(temp.path()).env("APPDATA", &folders[0]).env("PROGRAMDATA", &folders[1]).args(words);
-        command.output().unwrap()
+        output(&mut command)
     };
     let none = check(&["config", "check"]);
     let said = text(&none.stderr);
@@ -125,7 +125,7 @@ fn the_names_of_pipes_are_taken_with_any_slashes_and_letters() {
     let dir = daemon.dir.to_str().unwrap();
     for written in [dir.replace('\\', "/"), dir.to_uppercase(), format!(r"{dir}\")] {
         let answer = |words: &[&str]| {
-            let output = usbpipe().arg("--dir").arg(&written).arg("control").args(words).output().unwrap();
+            let output = output(usbpipe().arg("--dir").arg(&written).arg("control").args(words));
             text(&[output.stdout, output.stderr].concat())
         };
         assert_eq!(answer(&["regs", "out 0x40 1 0 0 cafe"]), "ok\n", "{written}");
