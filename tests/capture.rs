@@ -311,6 +311,8 @@ fn a_ring_keeps_the_newest_records_and_its_size_at_any_moment() {
     let bus = Bus::with(&[Zero]);
     let daemon = Daemon::run(&bus.device("zero", ""));
     let mut recording = Recording::of(&daemon, "zero", &["--ring", "1M"]);
+    // More than a header: what the device is.
+    recording.wait(|blocks| blocks.len() > 2);
     let mut source = daemon.reader("zero/ep_81");
     for _ in 0..20 {
         source = read_exactly(source, SIZE as usize / 2).0;
@@ -358,7 +360,8 @@ fn without_a_daemon_a_selector_is_bridged_for_as_long_as_it_is_captured() {
     let mut recording = Recording::start(&dir, &selector, &[]);
     let outlets = wait_for(|| std::fs::read_dir(&dir).ok()?.flatten().find(|e| e.path().is_dir()), || "none".into());
     let path = |name: &str| outlets.path().join(name);
-    wait_for(|| path("serial.rx").exists().then_some(()), || "no line".into());
+    // The later one of the two.
+    wait_for(|| path("serial.tx").exists().then_some(()), || "no line".into());
     let line = File::open(path("serial.rx")).unwrap();
     OpenOptions::new().write(true).open(path("serial.tx")).unwrap().write_all(b"alone\n").unwrap();
     assert_eq!(read_line(&line), "alone");

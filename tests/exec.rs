@@ -14,6 +14,7 @@ mod vitals;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
@@ -54,8 +55,9 @@ struct Running {
 }
 
 impl Running {
+    /// In a group of its own: where these stories run on a terminal, what is sent to one in its foreground is taken for typed.
     fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.process_group(0).stderr(Stdio::piped()).spawn().unwrap();
         let mut running = Self { said: BufReader::new(child.stderr.take().unwrap()), child };
         running.line();
         running
@@ -316,8 +318,7 @@ fn on_a_terminal_it_stops_goes_on_and_is_interrupted_like_the_command_alone() {
     terminal.wait_text("Stopped");
     terminal.press(&["-l", "fg; echo status=$?"]);
     terminal.press(&["Enter"]);
-    terminal
-        .wait("foreground", |screen| screen.iter().rfind(|line| !line.is_empty()).is_some_and(|l| !l.starts_with('$')));
+    terminal.wait_foreground();
     terminal.press(&["C-c"]);
     let screen = terminal.wait("the end", |screen| screen.iter().any(|line| line == "status=9"));
     assert_eq!(screen.iter().filter(|line| line.ends_with("interrupted")).count(), 1, "{screen:#?}");

@@ -56,7 +56,8 @@ fn a_socket_and_the_fifo_get_the_same_bytes_each_its_own_copy() {
 #[test]
 fn thirty_two_clients_and_a_fifo_get_every_byte_and_one_that_stops_delays_them_no_longer_than_patience() {
     const EACH: usize = 4 << 20;
-    let (_bus, daemon) = zero::zero(&pipe("0x81", &format!("{SHARED}\npatience = \"500ms\"")));
+    // Long enough that none of the others needs it only because so many want a processor.
+    let (_bus, daemon) = zero::zero(&pipe("0x81", &format!("{SHARED}\npatience = \"2s\"")));
     let readers: Vec<File> = (0..31)
         .map(|_| file(&UnixStream::connect(daemon.path("zero/ep_81.sock")).unwrap()))
         .chain([daemon.reader("zero/ep_81")])
@@ -67,11 +68,13 @@ fn thirty_two_clients_and_a_fifo_get_every_byte_and_one_that_stops_delays_them_n
         let running: Vec<_> = readers.into_iter().map(|r| scope.spawn(|| follow_pattern(r, EACH))).collect();
         running.into_iter().map(|reader| reader.join().unwrap()).max().unwrap()
     });
-    assert!(longest < Duration::from_millis(1500), "somebody waited for {longest:?}");
-    let lost: Vec<u64> = clients(&daemon, "ep_81").iter().map(|c| c["lost_bytes"].as_u64().unwrap()).collect();
+    assert!(longest < Duration::from_secs(5), "somebody waited for {longest:?}");
+    let told = daemon.pipe("zero", "ep_81");
+    let clients = told["clients"].as_array().unwrap();
+    let lost: Vec<u64> = clients.iter().map(|c| c["lost_bytes"].as_u64().unwrap()).collect();
     // The others are gone by now, or about to go: nobody else has ever lost anything.
     assert!(lost.iter().filter(|&&n| n > 0).count() == 1, "{lost:?}");
-    assert_eq!(daemon.count("zero", "ep_81", "lost_bytes"), *lost.iter().max().unwrap());
+    assert_eq!(told["lost_bytes"], *lost.iter().max().unwrap());
     drop(victim);
 }
 

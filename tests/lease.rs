@@ -111,6 +111,9 @@ fn with_lock_off_the_lock_is_there_for_others_to_take() {
     let daemon = Daemon::run(&cable.device("", "lock = false"));
     let locked = Command::new("flock").arg("--nonblock").arg(&cable.port).arg("true").status().unwrap();
     assert!(locked.success());
+    // For a moment flock(1) had it, which the daemon may have seen.
+    wait_rest(daemon.child.id());
+    daemon.wait_status("board", |s| s["state"] == "attached");
     goes_on(&cable, &daemon.reader("board/serial.rx"), &daemon.writer("board/serial.tx"));
 }
 

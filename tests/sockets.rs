@@ -108,8 +108,9 @@ fn clients_wait_through_an_unplug_and_who_connects_meanwhile_waits_too() {
     let (out, back) = (connect_stream(&daemon, "zero/ep_02.sock"), connect_stream(&daemon, "zero/ep_82.sock"));
     (&out).write_all(b"before").unwrap();
     assert_eq!(read_exactly(file(&back), 6).1, b"before");
+    let mut events = Events::of(&daemon);
     bus.command("unplug zero 700");
-    daemon.wait_status("zero", |status| status["state"] == "searching");
+    events.wait("detach", "zero");
     let late = connect_stream(&daemon, "zero/ep_82.sock");
     (&out).write_all(b"after").unwrap();
     assert_eq!(read_exactly(file(&back), 5).1, b"after");
@@ -124,6 +125,7 @@ fn with_eof_clients_get_what_had_arrived_and_the_end_and_new_ones_wait_for_the_d
     let (out, back) = (connect_stream(&daemon, "zero/ep_02.sock"), connect_stream(&daemon, "zero/ep_82.sock"));
     (&out).write_all(b"before").unwrap();
     daemon.wait_count("zero", "ep_82", "bytes", 6);
+    let mut events = Events::of(&daemon);
     bus.command("unplug zero 700");
     let mut rest = Vec::new();
     let mut reader = back;
@@ -131,7 +133,7 @@ fn with_eof_clients_get_what_had_arrived_and_the_end_and_new_ones_wait_for_the_d
     assert_eq!(rest, b"before");
     assert!(is_closed(&out));
     wait_for(|| (&out).write(b"x").err(), || "writing goes on".into());
-    daemon.wait_status("zero", |status| status["state"] == "searching");
+    events.wait("detach", "zero");
     let (out, back) = (connect_stream(&daemon, "zero/ep_02.sock"), connect_stream(&daemon, "zero/ep_82.sock"));
     (&out).write_all(b"again").unwrap();
     assert_eq!(read_exactly(file(&back), 5).1, b"again");

@@ -18,7 +18,6 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use cable::Cable;
 use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
@@ -349,7 +348,9 @@ fn the_board_is_reset_when_a_program_opens_its_terminal_if_that_is_asked_for() {
         let second = board.open();
         assert_eq!(status(&second, "resets"), expected, "only the first one resets");
         drop((port, second));
-        board.daemon.wait_pipe("uno", "serial.rx", |pipe| pipe["open"] == false);
+        for line in ["serial.rx", "serial.tx"] {
+            board.daemon.wait_pipe("uno", line, |pipe| pipe["open"] == false);
+        }
     }
 }
 
@@ -357,6 +358,7 @@ fn the_board_is_reset_when_a_program_opens_its_terminal_if_that_is_asked_for() {
 fn run(program: &str, args: impl Fn(&Board) -> Vec<String>, input: &str) -> Option<String> {
     let board = Board::uno("");
     wait_boot(&board.open());
+    let heard = board.daemon.count("uno", "serial.rx", "bytes");
     let mut command = Command::new(program);
     command.args(args(&board)).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let Ok(mut child) = command.spawn() else {
@@ -366,12 +368,9 @@ fn run(program: &str, args: impl Fn(&Board) -> Vec<String>, input: &str) -> Opti
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).unwrap();
     // Some end at the end of their input, though the answer is still to come.
-    let closer = thread::spawn(move || {
-        thread::sleep(Duration::from_secs(1));
-        drop(stdin);
-    });
+    board.daemon.wait_count("uno", "serial.rx", "bytes", heard + 1);
+    drop(stdin);
     let output: Output = within(PATIENCE, move || child.wait_with_output().unwrap());
-    closer.join().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{program}: {text}{}", String::from_utf8_lossy(&output.stderr));
     Some(text)
@@ -382,7 +381,7 @@ fn socat_picocom_and_tio_talk_to_the_board_at_the_speed_they_were_given() {
     let port = |board: &Board| board.tty().display().to_string();
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let socat = run("socat", |board| words(&format!("-t 1 - FILE:{},raw,echo=0,b19200", port(board))), "STATUS\n");
-    let arguments = |board: &Board| [words("-q -b 57600 -x 800 -t"), vec!["STATUS\n".into(), port(board)]].concat();
+    let arguments = |board: &Board| [words("-q -b 57600 -x 3000 -t"), vec!["STATUS\n".into(), port(board)]].concat();
     let picocom = run("picocom", arguments, "");
     let tio = run("tio", |board| words(&format!("-b 38400 {}", port(board))), "STATUS\n");
     for (program, said, speed) in [("socat", socat, 19_200), ("picocom", picocom, 57_600), ("tio", tio, 38_400)] {

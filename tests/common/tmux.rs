@@ -79,10 +79,28 @@ impl Terminal {
         self.wait(text, |screen| screen.iter().any(|line| line.contains(text)))
     }
 
+    /// The shell's process number.
+    fn shell(&self) -> String {
+        let pid = String::from_utf8(self.tmux(&["display", "-p", "-t", &self.name, "#{pane_pid}"]).stdout).unwrap();
+        pid.trim().to_owned()
+    }
+
+    /// Waits until what the shell has started has the terminal, and so the keys that are pressed: proc_pid_stat(5).
+    pub fn wait_foreground(&self) {
+        let shell = self.shell();
+        let stat = || std::fs::read_to_string(format!("/proc/{shell}/stat")).unwrap();
+        let is_with_another = || {
+            let stat = stat();
+            let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+            // Its process group, and that which the terminal belongs to.
+            (fields[2] != fields[5]).then_some(())
+        };
+        wait_for(is_with_another, stat);
+    }
+
     /// The process that runs in the shell.
     pub fn child(&self) -> u32 {
-        let shell = String::from_utf8(self.tmux(&["display", "-p", "-t", &self.name, "#{pane_pid}"]).stdout).unwrap();
-        let pid = shell.trim();
+        let pid = self.shell();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         children.trim().parse().unwrap_or_else(|_| panic!("one child, not {children:?}"))
     }
