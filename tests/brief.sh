@@ -44,18 +44,3 @@ end_suite() {
     [ "$part" != suite ] || printf '%-30s %d passed\n' "${name#-- }" "$ok"
     part=""
 }
-
-# The tests that failed, of what cargo test said on standard input: of each its name, and the options of cargo for its program.
-failed_tests() {
-    awk '$1 == "Running" && $2 == "unittests" { program = "--lib" }
-        $1 == "Running" && $2 != "unittests" { sub(/.*\//, "", $2); sub(/\.rs$/, "", $2); program = "--test " $2 }
-        /^test .* \.\.\. FAILED$/ { print $2, program }'
-}
-
-# The names that the run of a lab takes for what failed of it, of what it said on standard input; none if that was all of it.
-failed_parts() {
-    awk '/^test .* \.\.\. FAILED$/ { print $2 }
-        /^FAILED  [a-z]+:/ { sub(/:.*/, "", $2); print $2; next }
-        /^FAILED / { all = 1 }
-        END { if (all) print "all of it" }' | sort -u | sed '/^all of it$/,$d'
-}

@@ -381,7 +381,7 @@ fn socat_picocom_and_tio_talk_to_the_board_at_the_speed_they_were_given() {
     let port = |board: &Board| board.tty().display().to_string();
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let socat = run("socat", |board| words(&format!("-t 1 - FILE:{},raw,echo=0,b19200", port(board))), "STATUS\n");
-    let arguments = |board: &Board| [words("-q -b 57600 -x 3000 -t"), vec!["STATUS\n".into(), port(board)]].concat();
+    let arguments = |board: &Board| [words("-q -b 57600 -x 800 -t"), vec!["STATUS\n".into(), port(board)]].concat();
     let picocom = run("picocom", arguments, "");
     let tio = run("tio", |board| words(&format!("-b 38400 {}", port(board))), "STATUS\n");
     for (program, said, speed) in [("socat", socat, 19_200), ("picocom", picocom, 57_600), ("tio", tio, 38_400)] {

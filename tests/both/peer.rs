@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use usbip_wire::{OpCode, OpHeader};
 
 use crate::common::events::Events;
-use crate::common::{Bus, Daemon, ask_to_end, open_reader, output, read_exactly, read_line, run_dir, usbpipe};
+use crate::common::{Bus, Daemon, open_reader, output, read_exactly, run_dir, usbpipe};
 use crate::peer::{Behaviour, Fake, Peer, record, string_descriptor};
 
 #[test]
@@ -42,14 +42,12 @@ fn a_server_that_falls_silent_is_left_when_a_cancellation_stays_unanswered() {
     let bus = Bus::with(&[Zero, Regs]);
     let daemon = Daemon::run(&format!("{}{}", bus.device("zero", ""), bus.device("regs", "")));
     let mut events = Events::of(&daemon);
-    let (mut requests, answers) = daemon.control("regs");
     let reader = daemon.reader("zero/ep_82");
     events.wait("open", "zero");
     bus.command("lie zero silence");
     drop(reader);
     let asked = Instant::now();
-    requests.write_all(b"status\n").unwrap();
-    assert!(read_line(&answers).starts_with("ok"));
+    assert!(daemon.answer(&["control", "regs", "status"]).starts_with("ok"));
     assert!(asked.elapsed() < Duration::from_secs(1));
     let text = events.wait("detach", "zero")["text"].as_str().unwrap().to_owned();
     assert!(text.contains("did not answer"), "{text}");
@@ -161,8 +159,7 @@ fn a_device_that_answers_nothing_holds_up_no_end() {
     daemon.wait_status("mute", |s| s["state"] == "attached");
     let _reader = daemon.reader("mute/ep_81");
     daemon.wait_status("mute", |s| s["pipes"][0]["open"] == true);
-    ask_to_end(daemon.child.id());
-    let asked = Instant::now();
-    assert!(daemon.wait_end().success());
-    assert!(asked.elapsed() < Duration::from_secs(2), "took {:?}", asked.elapsed());
+    let started = Instant::now();
+    assert!(daemon.end().success());
+    assert!(started.elapsed() < Duration::from_secs(2), "took {:?}", started.elapsed());
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::common::bytes::{assert_same, pattern, read_in_chunks, write_in_chunks};
 use crate::common::{Bus, Daemon, read_exactly, wait_for};
 use crate::guest::{Function, Gadget, Guest, UsbDevice};
-use crate::vitals::{Events, wait_rest};
+use crate::vitals::{Events, cpu_ticks};
 
 /// Waits for an event whose text has all of these in it, and gives the text.
 fn told(events: &mut Events, kind: &str, device: &str, parts: &[&str]) -> String {
@@ -242,10 +242,10 @@ fn with_no_memory_at_all_it_tries_again_at_rest_and_goes_on_once_there_is_some()
     has_problem(&daemon, "g", &source, &["no memory for the transfer", "lends 1 MiB"]);
     let line = daemon.wait_said("trying again");
     assert!(line.contains("1209:f001") && line.contains("lends 1 MiB"), "{line}");
-    // Between two tries, which are a second apart in the end.
-    wait_rest(daemon.child.id());
-    let errors = daemon.count("g", &source, "errors");
+    let (ticks, errors) = (cpu_ticks(daemon.child.id()), daemon.count("g", &source, "errors"));
     daemon.wait_count("g", &source, "errors", errors + 4);
+    let ticks = cpu_ticks(daemon.child.id()) - ticks;
+    assert!(ticks < 100, "four tries, which are seconds apart, took {ticks} ticks");
     assert_eq!(daemon.said().iter().filter(|line| line.contains("trying again")).count(), 1);
 
     drop(limit);
@@ -308,15 +308,15 @@ fn babble_is_told_with_what_to_try_and_what_comes_after_it_arrives() {
     for part in ["zero/ep_81", "reading from endpoint 0x81 of 0525:a4a0", "cable", "wMaxPacketSize", "trying again"] {
         assert!(line.contains(part), "{part:?} is not in {line:?}");
     }
-    daemon.wait_count("zero", "ep_81", "errors", 8);
+    let errors = daemon.wait_count("zero", "ep_81", "errors", 8);
     has_problem(&daemon, "zero", "ep_81", &["babble"]);
+    let ticks = cpu_ticks(daemon.child.id());
     let (back, out) = (daemon.reader("zero/ep_82"), daemon.writer("zero/ep_02"));
     write_in_chunks(&out, &pattern(4096), &[4096]);
     assert_eq!(read_exactly(back, 4096).1, pattern(4096), "the other pipes go on");
-    // Between two tries, which are a second apart.
-    wait_rest(daemon.child.id());
-    let errors = daemon.count("zero", "ep_81", "errors");
     daemon.wait_count("zero", "ep_81", "errors", errors + 3);
+    let ticks = cpu_ticks(daemon.child.id()) - ticks;
+    assert!(ticks < 150, "three tries, which are a second apart, took {ticks} ticks");
 
     // What the FIFO holds from before the babble goes on in the pattern.
     bus.command("babble zero 0x81 0");

@@ -163,12 +163,6 @@ static int stubborn(void)
     return 0;
 }
 
-/* On a slow machine the end of its input may not have ended it yet when Ctrl-Break follows. */
-static BOOL WINAPI heed_no_break(DWORD event)
-{
-    return event == CTRL_BREAK_EVENT;
-}
-
 static int logger(const wchar_t *file)
 {
     FILE *heard = _wfopen(file, L"ab");
@@ -176,8 +170,6 @@ static int logger(const wchar_t *file)
     DWORD got;
     if (!heard)
         return failed("opening the file");
-    if (!SetConsoleCtrlHandler(heed_no_break, TRUE))
-        return failed("SetConsoleCtrlHandler");
     if (put(GetStdHandle(STD_OUTPUT_HANDLE), buffer, (DWORD)length))
         return 1;
     fputs("logging\n", stderr);
