@@ -23,13 +23,25 @@ may_install() {
     have_root || { echo "only root may install"; return 1; }
 }
 
+# The version of a package that this distribution has. apt pads names to ten columns, so the bars are what separates.
 distribution_version() {
-    apt-cache madison "$1" | awk -F'[| ]+' 'NR == 1 { print $3 }'
+    apt-cache madison "$1" | awk -F'|' 'NR == 1 { gsub(/ /, "", $2); print $2 }'
 }
 
-# Lists of packages, if this one is not on them.
+# Fetches the lists of packages where this one is not on them, or where they are older than a day: versions in old lists
+# may no longer exist, and newer ones are in none.
 provide_lists() {
-    [ -n "$(distribution_version "$1")" ] || as_root apt-get update --quiet </dev/null
+    [ -n "$(distribution_version "$1")" ] && [ "$(age_of_lists)" -lt 86400 ] && return
+    as_root apt-get update --quiet </dev/null
+    # An old list is better than none, and what it lacks is reported by the installation.
+    [ -n "$(distribution_version "$1")" ]
+}
+
+# Seconds since the lists were last fetched, which changes apt's folders even where no list has changed.
+age_of_lists() {
+    local newest
+    newest=$(stat -c %Y /var/lib/apt/lists /var/lib/apt/lists/partial 2>/dev/null | sort -n | tail -1)
+    echo $(($(date +%s) - ${newest:-0}))
 }
 
 # Installs the packages that are named, by apt-get with the options among them.
@@ -38,8 +50,8 @@ install_packages() {
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null && as_root chmod +x $policy && made=yes
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends --no-remove \
-        "$@" </dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install --yes --quiet \
+        --no-install-recommends --no-remove "$@" </dev/null
     status=$?
     [ -z "$made" ] || as_root rm -f $policy
     return $status

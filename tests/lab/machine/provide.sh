@@ -57,7 +57,7 @@ provide_kernel() {
     local package
     [ ! -e "$kernel/complete" ] || return 0
     command -v apt-get >/dev/null || { echo "no kernel, and there is no apt-get to fetch one"; return 1; }
-    if [ -z "$(kernel_package)" ] && have_root; then provide_lists qemu-system-x86 >"$lab/apt.log" 2>&1; fi
+    if have_root; then provide_lists qemu-system-x86 >"$lab/apt.log" 2>&1; fi
     package=$(kernel_package)
     [ -n "$package" ] || { echo "no kernel: apt knows no linux-image-amd64 (apt-get update)"; return 1; }
     echo "fetching $package" >&2
