@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::spawn;
-use std::time::Duration;
 
 use common::bytes::random;
 use common::{Bus, Daemon, PATIENCE, kill, read_exactly, read_line, usbpipe, wait_child, wait_for, within};
@@ -145,7 +144,7 @@ fn tshark(file: &Path, args: &[&str]) -> Option<String> {
         }
         return None;
     };
-    let output = within(Duration::from_secs(60), move || child.wait_with_output().unwrap());
+    let output = within(PATIENCE, move || child.wait_with_output().unwrap());
     assert!(output.status.success(), "tshark {args:?} on {}", file.display());
     Some(String::from_utf8(output.stdout).unwrap())
 }

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use common::zero::loopback;
-use common::{Daemon, PATIENCE, SHARED, read_exactly, wait_child, within};
+use common::{Daemon, SHARED, read_exactly, wait_child, while_progressing};
 use sockets::{connect_stream, is_closed};
 use vitals::Events;
 
@@ -29,10 +29,11 @@ fn shell(c: char, lines: usize, output: Stdio) -> Child {
 
 /// Reads so many lines and checks that each is of one letter; gives how many there were of each.
 fn count_lines(source: File, lines: usize) -> Vec<(u8, usize)> {
-    within(3 * PATIENCE, move || {
+    while_progressing(move |progress| {
         let mut counts = std::collections::BTreeMap::new();
         for line in BufReader::new(source).split(b'\n').take(lines) {
             let line = line.unwrap();
+            progress.made();
             assert!(line.iter().all(|b| *b == line[0]), "a line was torn: {}", String::from_utf8_lossy(&line));
             assert!((3196..=4095).contains(&line.len()), "a line of {} bytes", line.len());
             *counts.entry(line[0]).or_default() += 1;

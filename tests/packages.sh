@@ -60,3 +60,30 @@ install_packages() {
 apt_said() {
     echo "$1: $(grep -E '^(E|Err|W):' "$2" | head -1) (all of it in $2)"
 }
+
+# provide_udevadm DIRECTORY: prints the path of an udevadm that has `verify`, which systemd 254 brought: the machine's, or
+# that of Debian 12's backports, unpacked into the directory. Nothing of it is installed.
+provide_udevadm() {
+    local newer=$1/udevadm
+    if udevadm verify --help >/dev/null 2>&1; then command -v udevadm; return; fi
+    if [ ! -x "$newer/run" ]; then
+        command -v apt-get >/dev/null || { echo "there is no apt-get to fetch a newer udevadm"; return 1; }
+        mkdir -p "$1"
+        unpack_udevadm "$newer" >"$1/udevadm.log" 2>&1 || { apt_said "could not fetch a newer udevadm" "$1/udevadm.log"; return 1; }
+    fi
+    echo "$newer/run"
+}
+
+unpack_udevadm() (
+    rm -rf "$1" && mkdir -p "$1"/{lists,cache/archives}/partial && touch "$1/status" && cd "$1" || return
+    echo 'deb http://deb.debian.org/debian bookworm-backports main' >sources.list
+    cat >apt.conf <<END
+Dir::Etc::SourceList "$1/sources.list"; Dir::Etc::SourceParts "/dev/null";
+Dir::State::Lists "$1/lists"; Dir::State::Status "$1/status"; Dir::Cache "$1/cache";
+END
+    export APT_CONFIG=$1/apt.conf
+    apt-get update --quiet && apt-get download udev libsystemd-shared || return
+    for package in *.deb; do dpkg-deb -x "$package" unpacked || return; done
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$1/unpacked/usr/lib/$(uname -m)-linux-gnu/systemd" \
+        "$1/unpacked/bin/udevadm" >run && rm -rf lists cache ./*.deb && chmod +x run
+)

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::thread;
-use std::time::Duration;
 
 use crate::common::bytes::{crc32, random};
-use crate::common::{Bus, Daemon, PATIENCE, read_exactly, wait_for, within};
+use crate::common::witness::Witness;
+use crate::common::{Bus, Daemon, Progress, read_exactly, wait_for, while_progressing};
 use firmware_mock::DeviceKind;
 
 /// Bytes of a packet, which is a millisecond: 48 samples of two channels of two bytes.
@@ -83,23 +83,40 @@ fn thirty_seconds_of_sound_both_ways_lose_nothing() {
     clear(&daemon);
     let (sound, out) = (daemon.reader("tone/ep_83"), daemon.writer("tone/ep_03"));
     let played = random(SECONDS * 1000 * PACKET, 1);
-    let recorded = thread::scope(|scope| {
+    let witness = Witness::start();
+    let (recorded, lost_by_then) = thread::scope(|scope| {
         scope.spawn(|| {
             (&out).write_all(&played).unwrap();
             drop(out);
         });
-        within(Duration::from_secs(60), move || read_all(sound, SECONDS * 1000 * PACKET))
+        let (_sound, recorded) = read_exactly(sound, SECONDS * 1000 * PACKET);
+        (recorded, daemon.count("tone", "ep_83", "lost_packets"))
     });
-    assert_counts_from(first_sample(&recorded), &recorded);
-    assert_eq!(daemon.count("tone", "ep_83", "lost_packets"), 0);
-    assert_eq!(Received::at_the_end(&daemon), Received::just(&played));
-    assert_eq!(daemon.count("tone", "ep_03", "underruns"), 0);
+    if witness.explains_loss(lost_by_then) {
+        assert!(missing_in(&recorded) <= lost_by_then);
+    } else {
+        assert_counts_from(first_sample(&recorded), &recorded);
+    }
+    let received = Received::at_the_end(&daemon);
+    let late = received.packets - Received::just(&played).packets;
+    if witness.explains_loss(late.into()) {
+        assert_eq!(received.bytes as usize, played.len() + late as usize * PACKET, "{received:?}");
+        assert!(daemon.count("tone", "ep_03", "underruns") > 0);
+    } else {
+        assert_eq!(received, Received::just(&played));
+        assert_eq!(daemon.count("tone", "ep_03", "underruns"), 0);
+    }
 }
 
-fn read_all(mut sound: File, n: usize) -> Vec<u8> {
-    let mut bytes = vec![0; n];
-    sound.read_exact(&mut bytes).unwrap();
-    bytes
+/// How many packets are missing in sound that otherwise counts on.
+fn missing_in(sound: &[u8]) -> u64 {
+    let (mut expected, mut missing) = (first_sample(sound), 0);
+    for packet in sound.chunks(PACKET) {
+        missing += packets_missing(first_sample(packet).wrapping_sub(expected));
+        assert_counts_from(first_sample(packet), packet);
+        expected = first_sample(packet).wrapping_add(SAMPLES);
+    }
+    missing
 }
 
 #[test]
@@ -131,18 +148,20 @@ fn a_reader_that_stops_loses_whole_packets_and_each_is_counted() {
     daemon.wait_count("tone", "ep_83", "lost_packets", 3200);
     assert_counts_from(first_sample(&begin), &begin);
     let next = first_sample(&begin).wrapping_add(100 * SAMPLES);
-    let missing = within(3 * PATIENCE, move || missing_until_caught_up(&mut sound, next));
-    assert!((3200..4096).contains(&missing), "{missing}");
+    let missing = while_progressing(move |progress| missing_until_caught_up(&mut sound, next, progress));
     let pipe = daemon.pipe("tone", "ep_83");
-    assert_eq!(pipe["lost_packets"], missing);
-    assert_eq!(pipe["lost_bytes"], missing * PACKET as u64);
+    let lost = pipe["lost_packets"].as_u64().unwrap();
+    assert!(lost >= 3200, "{lost}");
+    // What the samples show is known up to a multiple of 4096, after which they are the same again.
+    assert_eq!(missing % 4096, lost % 4096);
+    assert_eq!(pipe["lost_bytes"], lost * PACKET as u64);
 }
 
 /// How many packets are missing until two seconds have come in one piece after a loss: the reader has caught up for long.
-fn missing_until_caught_up(sound: &mut File, mut expected: u16) -> u64 {
+fn missing_until_caught_up(sound: &mut File, mut expected: u16, progress: &Progress) -> u64 {
     let (mut missing, mut since, mut packet) = (0, 0, [0; PACKET]);
     while since < 2000 {
-        sound.read_exact(&mut packet).unwrap();
+        progress.read_exact(sound, &mut packet);
         let first = first_sample(&packet);
         if first != expected {
             missing += packets_missing(first.wrapping_sub(expected));
@@ -160,16 +179,16 @@ fn in_records_every_lost_packet_leaves_an_empty_one() {
     let (_bus, daemon) = tone("framing = \"length\"\nbuffer = \"100ms\"\n", "");
     let sound = daemon.reader("tone/ep_83");
     daemon.wait_count("tone", "ep_83", "lost_packets", 300);
-    let empty = within(3 * PATIENCE, move || empty_until_caught_up(&mut BufReader::new(sound)));
+    let empty = while_progressing(move |progress| empty_until_caught_up(&mut BufReader::new(sound), progress));
     assert_eq!(daemon.count("tone", "ep_83", "lost_packets"), empty);
 }
 
 /// How many records are empty until a second has come in one piece after three hundred of them; all others count on.
-fn empty_until_caught_up(sound: &mut impl Read) -> u64 {
+fn empty_until_caught_up(sound: &mut impl Read, progress: &Progress) -> u64 {
     let (mut first, mut empty, mut since) = (None, 0, 0);
     let (mut header, mut packet) = ([0; 4], [0; PACKET]);
     for n in 0u32.. {
-        sound.read_exact(&mut header).unwrap();
+        progress.read_exact(sound, &mut header);
         match u32::from_le_bytes(header) {
             0 => (empty, since) = (empty + 1, 0),
             length => {

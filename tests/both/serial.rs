@@ -7,7 +7,7 @@ use std::thread;
 use crate::board::Board;
 use crate::common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
 use crate::common::events::Events;
-use crate::common::{Bus, Daemon, Messages, PATIENCE, read_line, wait_for, within};
+use crate::common::{Bus, Daemon, Messages, PATIENCE, read_line, wait_for, while_progressing, within};
 use firmware_mock::DeviceKind;
 
 #[test]
@@ -173,8 +173,9 @@ fn a_mebibyte_comes_back_from_an_echo_whatever_the_chunks() {
         let sent = sent.clone();
         move || write_in_chunks(&tx, &sent, &[1, 63, 64, 65, 4096, 3, 10_000, 512])
     });
-    within(3 * PATIENCE, move || {
+    while_progressing(move |progress| {
         read_in_chunks(&rx, sent.len(), &[4096, 1, 100, 64, 9999], |offset, got| {
+            progress.made();
             assert_same(&sent[offset..offset + got.len()], got, offset);
         });
     });

@@ -31,12 +31,15 @@ mod system;
 #[cfg(windows)]
 #[path = "system_windows.rs"]
 mod system;
+pub mod witness;
 pub mod zero;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
@@ -49,8 +52,65 @@ pub use bus::Bus;
 pub use messages::*;
 pub use system::*;
 
-/// How long anything may take that takes no time on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take that takes no time on an idle machine. It limits silence: whatever takes long reports its
+/// [`Progress`], and may take as long as it does.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a test repeats what it repeats: `daily`, or `$USBPIPE_ROUNDS`.
+pub fn rounds(daily: usize) -> usize {
+    match std::env::var("USBPIPE_ROUNDS") {
+        Ok(rounds) if !rounds.is_empty() => rounds.parse().expect("$USBPIPE_ROUNDS is a number"),
+        _ => daily,
+    }
+}
+
+/// Reports to whoever watches over this test that it goes on, by the file `$USBPIPE_TEST_PROGRESS`.
+pub fn progressed() {
+    if let Some(file) = std::env::var_os("USBPIPE_TEST_PROGRESS") {
+        let _ = std::fs::write(file, "progress\n");
+    }
+}
+
+/// How far some work has come, for [`while_progressing`].
+#[derive(Clone, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// Reports that the work has come further.
+    pub fn made(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// Fills `bytes` from a source that may take long, but is never silent for long.
+    pub fn read_exact(&self, source: &mut impl Read, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(65536) {
+            source.read_exact(part).unwrap();
+            self.made();
+        }
+    }
+}
+
+/// Runs `work` on a thread and fails the test if it makes no progress for [`PATIENCE`].
+pub fn while_progressing<T: Send + 'static>(work: impl FnOnce(&Progress) -> T + Send + 'static) -> T {
+    let (sender, receiver) = channel();
+    let progress = Progress::default();
+    let reported = progress.clone();
+    spawn(move || sender.send(work(&progress)));
+    let mut last = 0;
+    loop {
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(done) => {
+                progressed();
+                return done;
+            }
+            Err(RecvTimeoutError::Timeout) if reported.0.load(Relaxed) > last => {
+                last = reported.0.load(Relaxed);
+                progressed();
+            }
+            Err(e) => panic!("no progress for {PATIENCE:?}, after {last} steps: {e}"),
+        }
+    }
+}
 
 impl Bus {
     /// The bus id of the device with this name.
@@ -316,6 +376,7 @@ pub fn wait_for<T>(mut ask: impl FnMut() -> Option<T>, describe: impl Fn() -> St
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if let Some(found) = ask() {
+            progressed();
             return found;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -325,10 +386,10 @@ pub fn wait_for<T>(mut ask: impl FnMut() -> Option<T>, describe: impl Fn() -> St
 
 /// Reads exactly `n` bytes; fails the test instead of waiting forever.
 pub fn read_exactly(source: File, n: usize) -> (File, Vec<u8>) {
-    within(PATIENCE, move || {
+    while_progressing(move |progress| {
         let mut source = source;
         let mut bytes = vec![0; n];
-        source.read_exact(&mut bytes).unwrap();
+        progress.read_exact(&mut source, &mut bytes);
         (source, bytes)
     })
 }
@@ -350,5 +411,7 @@ pub fn read_line(source: &File) -> String {
 pub fn within<T: Send + 'static>(time: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = channel();
     spawn(move || sender.send(work()));
-    receiver.recv_timeout(time).unwrap_or_else(|e| panic!("the work was not done within {time:?}: {e}"))
+    let done = receiver.recv_timeout(time).unwrap_or_else(|e| panic!("the work was not done within {time:?}: {e}"));
+    progressed();
+    done
 }

@@ -16,7 +16,7 @@ use crate::guest::{Function, Gadget, Guest, VhciPort};
 use crate::vitals::{Events, Size, inode};
 
 #[test]
-fn programs_that_hold_their_pipes_go_on_after_each_of_200_unplugs_and_nothing_grows() {
+fn programs_that_hold_their_pipes_go_on_after_each_unplug_and_nothing_grows() {
     let Some(guest) = Guest::here() else { return };
     let (mut cables, daemon) = plugged(&guest, "hold");
     let inodes: Vec<_> = cables.iter().map(|c| c.inodes(&daemon)).collect();
@@ -31,19 +31,19 @@ fn programs_that_hold_their_pipes_go_on_after_each_of_200_unplugs_and_nothing_gr
         traffic.iter().for_each(Traffic::progresses);
         Size::of(&daemon)
     };
-    let warm = rounds(&mut cables, 10);
-    rounds(&mut cables, 100);
+    let warm = rounds(&mut cables, WARM);
+    rounds(&mut cables, unplugs());
     warm.assert_still_holds(&daemon);
     for (cable, inodes) in cables.iter().zip(inodes) {
         assert_eq!(cable.inodes(&daemon), inodes);
-        assert_eq!(daemon.status(cable.name)["sessions"], 1 + 10 + 100);
+        assert_eq!(daemon.status(cable.name)["sessions"], 1 + WARM + unplugs());
         assert_eq!(daemon.count(cable.name, &cable.sink, "stalls"), 0, "{} got a wrong byte", cable.name);
     }
     traffic.into_iter().for_each(Traffic::end);
 }
 
 #[test]
-fn with_eof_readers_end_and_come_back_200_times_and_nothing_grows() {
+fn with_eof_readers_end_and_come_back_after_each_unplug_and_nothing_grows() {
     let Some(guest) = Guest::here() else { return };
     let (mut cables, daemon) = plugged(&guest, "eof");
     let inodes: Vec<_> = cables.iter().map(|c| c.inodes(&daemon)).collect();
@@ -57,12 +57,17 @@ fn with_eof_readers_end_and_come_back_200_times_and_nothing_grows() {
         cables.iter().for_each(|c| drop(daemon.wait_status(c.name, |s| s["state"] == "attached")));
         Size::of(&daemon)
     };
-    let warm = rounds(&mut cables, 10);
-    rounds(&mut cables, 100);
+    let warm = rounds(&mut cables, WARM);
+    rounds(&mut cables, unplugs());
     warm.assert_still_holds(&daemon);
     for (cable, inodes) in cables.iter().zip(inodes) {
         assert_eq!(cable.inodes(&daemon), inodes);
     }
+}
+
+/// How often each of the two devices is pulled out.
+fn unplugs() -> usize {
+    crate::common::rounds(25)
 }
 
 fn reader_ends_and_comes_back(source: &Path, cable: &mut Cable) {
@@ -237,6 +242,8 @@ fn assert_pattern(bytes: &[u8]) {
     assert_eq!(wrong, None, "of {} bytes", bytes.len());
 }
 
+/// Unplugs before anything is measured.
+const WARM: usize = 5;
 /// Bytes that are read and checked at a time.
 const CHUNK: usize = 512 * 16;
 /// More than the FIFO and the buffers of a pipe hold in all.

@@ -126,7 +126,7 @@ fn a_rule_for_a_serial_number_fits_that_board_alone_whatever_the_number_says() {
 fn udev_finds_nothing_wrong_with_the_rules() {
     let Some(guest) = Guest::here() else { return };
     // Debian 12's own is older than its `verify`; the lab brings a newer one.
-    let Some(udevadm) = std::env::var("LAB_UDEVADM").ok().filter(|path| !path.is_empty()) else {
+    let Some(udevadm) = std::env::var("USBPIPE_UDEVADM").ok().filter(|path| !path.is_empty()) else {
         return println!("skipped: udevadm verify: no udevadm that has it could be had (systemd 254)");
     };
     let _group = guest.group("usbpipe");

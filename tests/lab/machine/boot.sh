@@ -3,15 +3,19 @@
 
 # boot SECONDS [systemd] <job: runs the script that it reads from stdin by bash in the guest, as root, in the current
 # directory, under systemd or without.
-# Its output comes out on stdout while it runs. Exit status: the job's, or 124 if the guest did not end in time, or 125 if
-# it broke down; then the end of the console is shown.
+# Its output comes out on stdout while it runs. Exit status: the job's, or 124 if for so many seconds nothing came from the
+# guest, or 125 if it broke down; then the end of the console is shown.
 boot() {
-    local seconds=$1 share status
+    local seconds=$1 share status line
     share=$(mktemp -d "$lab/boot.XXXXXX") || return 125
     cat >"$share/job"
     cp "$here/machine/start" "$share/start"
     printf 'here=%q kernel=%q cwd=%q first=%q\n' "$here" "$kernel" "$PWD" "${2-}" >"$share/settings"
-    qemu "$seconds" "$share" </dev/null | cat
+    until_silent "$seconds" "$share" "$share/console" "$share/progress" -- qemu "$share" </dev/null |
+        while IFS= read -r line || [ -n "$line" ]; do
+            echo "$line" >"$share/progress"
+            printf '%s\n' "$line"
+        done
     status=${PIPESTATUS[0]}
     if [ -s "$share/status" ]; then
         status=$(cat "$share/status")
@@ -25,7 +29,7 @@ boot() {
 
 show_console() {
     if [ "$2" -eq 124 ]; then
-        echo "lab: the guest had not ended after $3 s; the end of its console:"
+        echo "lab: nothing came from the guest for $3 s; the end of its console:"
     else
         echo "lab: the guest broke down; the end of its console:"
     fi
@@ -39,8 +43,8 @@ show_console() {
 # simulated HPET, and each look at that one stops the processor for a while.
 # The monitor's port leads to the monitor's socket, so that the guest can press keys and pull out devices.
 qemu() {
-    local share=$2 nine=security_model=none,multidevs=remap
-    (cd "$share" && exec timeout --foreground --kill-after=5 "$1" /usr/bin/qemu-system-x86_64 \
+    local share=$1 nine=security_model=none,multidevs=remap
+    (cd "$share" && exec /usr/bin/qemu-system-x86_64 \
         -accel tcg,thread=multi -smp "${LAB_PROCESSORS:-1}" -cpu max -M q35 -m 1024 \
         -nodefaults -no-user-config -display none -no-reboot \
         -kernel "$kernel/boot/vmlinuz-$(release)" -initrd "$initrd" \

@@ -20,6 +20,7 @@ needs=(
     "/usr/bin/timeout coreutils"
     "/bin/ip iproute2"
     "/usr/bin/dpkg-shlibdeps dpkg-dev"
+    "/usr/bin/dh_builddeb debhelper"
 )
 
 # The kernel's release, as in `uname -r`.
@@ -86,39 +87,4 @@ provide_initrd() {
         cp "$module" "$root/modules/" && basename "$module" >>"$root/modules/order" || return
     done <"$lab/initrd.modules"
     (cd "$root" && find . | cpio --quiet -o -H newc) >"$initrd.$$" && mv "$initrd.$$" "$initrd"
-}
-
-# Prints the path of an udevadm that has `verify`, which systemd 254 brought: the machine's, or that of Debian 12's
-# backports, unpacked beside the kernel. Nothing of it is installed.
-provide_udevadm() {
-    local newer=$lab/udevadm
-    if udevadm verify --help >/dev/null 2>&1; then command -v udevadm; return; fi
-    if [ ! -x "$newer/run" ]; then
-        unpack_udevadm "$newer" >"$lab/apt.log" 2>&1 || { apt_said "could not fetch a newer udevadm" "$lab/apt.log"; return 1; }
-    fi
-    echo "$newer/run"
-}
-
-unpack_udevadm() (
-    rm -rf "$1" && mkdir -p "$1"/{lists,cache/archives}/partial && touch "$1/status" && cd "$1" || return
-    echo 'deb http://deb.debian.org/debian bookworm-backports main' >sources.list
-    cat >apt.conf <<END
-Dir::Etc::SourceList "$1/sources.list"; Dir::Etc::SourceParts "/dev/null";
-Dir::State::Lists "$1/lists"; Dir::State::Status "$1/status"; Dir::Cache "$1/cache";
-END
-    export APT_CONFIG=$1/apt.conf
-    apt-get update --quiet && apt-get download udev libsystemd-shared || return
-    for package in *.deb; do dpkg-deb -x "$package" unpacked || return; done
-    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$1/unpacked/usr/lib/$(uname -m)-linux-gnu/systemd" \
-        "$1/unpacked/bin/udevadm" >run && rm -rf lists cache ./*.deb && chmod +x run
-)
-
-# Puts cargo-deb into $lab/tools, if the machine has none.
-provide_cargo_deb() {
-    if command -v cargo-deb >/dev/null || [ -x "$lab/tools/bin/cargo-deb" ]; then return; fi
-    echo "building cargo-deb" >&2
-    CARGO_TARGET_DIR=$lab/tools.build cargo install --quiet --locked --debug --root "$lab/tools" --version '^3' cargo-deb \
-        >"$lab/cargo-deb.log" 2>&1 && rm -rf "$lab/tools.build" && return
-    echo "no cargo-deb, which builds the package: $(grep -m1 '^error' "$lab/cargo-deb.log")"
-    return 1
 }
