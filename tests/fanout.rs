@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::bytes::{assert_same, pattern, random};
+use common::witness::Witness;
 use common::zero::{self, pipe};
 use common::{Bus, Daemon, SHARED, kill, read_exactly, wait_for};
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
@@ -63,11 +64,16 @@ fn thirty_two_clients_and_a_fifo_get_every_byte_and_one_that_stops_delays_them_n
         .collect();
     let victim = Stopped::reading(&connect_stream(&daemon, "zero/ep_81.sock"));
     wait_clients(&daemon, "ep_81", 33);
+    let witness = Witness::start();
     let longest = thread::scope(|scope| {
         let running: Vec<_> = readers.into_iter().map(|r| scope.spawn(|| follow_pattern(r, EACH))).collect();
         running.into_iter().map(|reader| reader.join().unwrap()).max().unwrap()
     });
-    assert!(longest < Duration::from_millis(1500), "somebody waited for {longest:?}");
+    let kept = witness.kept();
+    assert!(
+        longest < Duration::from_millis(1500) + kept,
+        "somebody waited for {longest:?}, {kept:?} of it for this machine"
+    );
     let told = daemon.pipe("zero", "ep_81");
     let clients = told["clients"].as_array().unwrap();
     let lost: Vec<u64> = clients.iter().map(|c| c["lost_bytes"].as_u64().unwrap()).collect();

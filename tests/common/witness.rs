@@ -42,6 +42,11 @@ impl Witness {
         assert!(took < limit + kept, "it took {took:?}, where {limit:?} are allowed; {kept:?} of it nothing ran here");
     }
 
+    /// The same in clock ticks of 10 ms. A simulated processor that stands still looks as if it had worked.
+    pub fn kept_ticks(&self) -> u64 {
+        self.kept().as_millis() as u64 / 10
+    }
+
     /// Whether `lost` packets of a millisecond are the machine's doing, which the output then mentions. None is nobody's.
     /// Fails if they are not.
     pub fn explains_loss(&self, lost: u64) -> bool {
