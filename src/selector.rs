@@ -17,6 +17,10 @@ pub enum Selector {
         /// The serial number string; `None` takes any.
         serial: Option<String>,
     },
+    /// `product:NAME`: the product string as the device spells it.
+    Product(String),
+    /// `serial:SERIAL`: the serial number string as the device spells it, whatever its ids are.
+    Serial(String),
     /// `1-1.4`: bus number, then the ports from the root hub down, as in `/sys/bus/usb/devices`.
     Port(String),
     /// `/dev/ttyACM0` or `COM5`: a serial port of the operating system.
@@ -50,13 +54,19 @@ impl FromStr for Selector {
         if text.starts_with(SCHEME) {
             return parse_usbip(text);
         }
+        if let Some(product) = text.strip_prefix(PRODUCT) {
+            return named(product).map(Self::Product).ok_or_else(|| refused(text));
+        }
+        if let Some(serial) = text.strip_prefix(SERIAL) {
+            return named(serial).map(Self::Serial).ok_or_else(|| refused(text));
+        }
         if let Some(path) = tty(text) {
             return Ok(Self::Tty(path));
         }
         if is_port(text) {
             return Ok(Self::Port(text.to_owned()));
         }
-        parse_id(text).ok_or_else(|| SelectorError(format!("`{}` is not a device; write {FORMS}", text.escape_debug())))
+        parse_id(text).ok_or_else(|| refused(text))
     }
 }
 
@@ -65,6 +75,8 @@ impl fmt::Display for Selector {
         match self {
             Self::Id { vid, pid, serial: None } => write!(f, "{vid:04x}:{pid:04x}"),
             Self::Id { vid, pid, serial: Some(serial) } => write!(f, "{vid:04x}:{pid:04x}:{serial}"),
+            Self::Product(product) => write!(f, "{PRODUCT}{product}"),
+            Self::Serial(serial) => write!(f, "{SERIAL}{serial}"),
             Self::Port(port) => f.write_str(port),
             Self::Tty(path) => path.display().fmt(f),
             Self::Usbip(remote) => remote.fmt(f),
@@ -109,6 +121,15 @@ pub fn is_port(text: &str) -> bool {
     is_tier(bus) && path.split('.').count() <= MAX_TIERS && path.split('.').all(is_tier)
 }
 
+fn refused(text: &str) -> SelectorError {
+    SelectorError(format!("`{}` is not a device; write {FORMS}", text.escape_debug()))
+}
+
+/// A string of a device that can be typed.
+fn named(string: &str) -> Option<String> {
+    (!string.is_empty() && !string.contains(char::is_control)).then(|| string.to_owned())
+}
+
 fn parse_usbip(text: &str) -> Result<Selector, SelectorError> {
     let remote: Remote = text.parse()?;
     match remote.busid {
@@ -122,9 +143,11 @@ fn parse_usbip(text: &str) -> Result<Selector, SelectorError> {
 fn parse_id(text: &str) -> Option<Selector> {
     let mut parts = text.splitn(3, ':');
     let (vid, pid) = (hex_id(parts.next()?)?, hex_id(parts.next()?)?);
-    let serial = parts.next().map(str::to_owned);
-    let printable = serial.as_ref().is_none_or(|s| !s.is_empty() && !s.contains(char::is_control));
-    printable.then_some(Selector::Id { vid, pid, serial })
+    let serial = match parts.next() {
+        Some(serial) => Some(named(serial)?),
+        None => None,
+    };
+    Some(Selector::Id { vid, pid, serial })
 }
 
 fn hex_id(text: &str) -> Option<u16> {
@@ -196,9 +219,12 @@ fn is_busid(text: &str) -> bool {
 }
 
 const SCHEME: &str = "usbip://";
+const PRODUCT: &str = "product:";
+const SERIAL: &str = "serial:";
 /// Root port, five hubs and the device.
 const MAX_TIERS: usize = 7;
-const FORMS: &str = "2341:0043, 2341:0043:SERIAL, 1-1.4, /dev/ttyACM0, COM5 or usbip://host[:port]/busid";
+const FORMS: &str = "2341:0043, 2341:0043:SERIAL, serial:SERIAL, product:NAME, 1-1.4, /dev/ttyACM0, COM5 or \
+                     usbip://host[:port]/busid";
 
 #[cfg(test)]
 mod tests {
@@ -221,6 +247,8 @@ mod tests {
     fn every_form_of_the_contract_is_understood() {
         assert_eq!(parse("2341:0043"), Selector::Id { vid: 0x2341, pid: 0x43, serial: None });
         assert_eq!(parse("2341:0043:A:B"), Selector::Id { vid: 0x2341, pid: 0x43, serial: Some("A:B".into()) });
+        assert_eq!(parse("product:Arduino Uno: rev 3"), Selector::Product("Arduino Uno: rev 3".into()));
+        assert_eq!(parse("serial:1-1.4"), Selector::Serial("1-1.4".into()));
         assert_eq!(parse("1-1.4"), Selector::Port("1-1.4".into()));
         assert_eq!(parse("/dev/ttyACM0"), Selector::Tty("/dev/ttyACM0".into()));
         assert_eq!(parse("COM5"), Selector::Tty("COM5".into()));
@@ -265,9 +293,10 @@ mod tests {
 
     #[test]
     fn a_refusal_shows_the_accepted_forms() {
-        for text in
-            ["", "uno", "2341", "2341:", "23412:1", "2341:43:", "1-", "1-0", "1-01", "300-1", "COM", "/", "a\nb"]
-        {
+        let ids = ["", "uno", "2341", "2341:", "23412:1", "2341:43:"];
+        let places = ["1-", "1-0", "1-01", "300-1", "COM", "/", "a\nb"];
+        let strings = ["product:", "serial:", "serial:a\nb", "Product:x"];
+        for text in ids.iter().chain(&places).chain(&strings) {
             assert!(refusal(text).contains("usbip://host[:port]/busid"), "{text:?}");
             assert!(!refusal(text).contains('\n'));
         }
@@ -279,6 +308,7 @@ mod tests {
             text in prop_oneof![
                 any::<String>(),
                 "[0-9a-f]{1,5}:[0-9a-f]{1,5}(:.{0,6})?",
+                "(product|serial):.{0,9}",
                 "[0-9]{1,3}-[0-9.]{1,9}",
                 "(/dev/|COM|com|\\\\\\\\.\\\\COM).{0,5}",
                 "usbip://\\[?[0-9a-z:.%-]{0,9}\\]?(:[0-9]{0,6})?(/[0-9.-]{0,9})?",

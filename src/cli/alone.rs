@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
+use super::options::BridgeArgs;
 use super::own_place::private_dir;
 use super::signals::Signals;
 use super::{Failure, appearing};
+use crate::config::EndpointDefaults;
 use crate::daemon::Daemon;
 use crate::selector::Selector;
-use crate::session::{Own, PipeStatus, locate};
+use crate::session::{Own, PipeStatus, check_endpoints, locate};
 
 /// A daemon with one device, which is attached.
 pub(super) struct Alone {
@@ -20,16 +22,20 @@ pub(super) struct Alone {
 }
 
 impl Alone {
-    /// Takes the device; of one of this machine everything it has by USB, or with `by_port` its serial port.
+    /// Takes the device: everything it has by USB, or with `serial_only` its serial line, which of a device of this
+    /// machine is the system's port.
     ///
     /// # Errors
-    /// The device is not there, or cannot be taken.
-    pub(super) async fn start(selector: Selector, by_port: bool) -> Result<Self, Failure> {
-        let mut config = appearing::device_of(selector);
-        if by_port && config.remote.is_none() {
-            config.serial.get_or_insert_default();
+    /// The device is not there, cannot be taken, or lacks what the options ask for.
+    pub(super) async fn start(selector: &Selector, options: &BridgeArgs, serial_only: bool) -> Result<Self, Failure> {
+        let mut config = appearing::device_of(selector, options);
+        if serial_only && config.remote.is_none() && config.serial.is_none() {
+            config.serial = Some(options.serial_line(&config));
+            config.endpoints = EndpointDefaults::default();
         }
-        drop(locate(&config, &Own::default()).await.map_err(Failure::run_time)?);
+        let found = locate(&config, &Own::default()).await.map_err(Failure::run_time)?;
+        check_endpoints(&config, found.device.descriptors()).map_err(Failure::run_time)?;
+        drop(found);
         let dir = private_dir(&format!("usbpipe-alone-{}", std::process::id()));
         let device = config.name.clone();
         let mut signals = Signals::new()?;

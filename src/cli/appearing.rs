@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::options::BridgeArgs;
 use crate::config::{Backend, DeviceConfig, Match, SerialConfig};
 use crate::name;
-use crate::selector::{Remote, Selector};
+use crate::selector::Selector;
 use crate::serial::find_function;
 use crate::session::{Arrivals, Own, fits, locate};
 use crate::usb::local::{self, LocalDevice};
@@ -28,14 +29,17 @@ impl Appearing {
     }
 
     /// Waits for what this selector names: one remote device, one serial port, or any number of devices of this machine.
-    pub(super) fn wait_for(&mut self, selector: Selector) {
+    pub(super) fn wait_for(&mut self, selector: Selector, options: BridgeArgs) {
         let (sender, own) = (self.sender.clone(), self.own.clone());
+        let wanted = device_of(&selector, &options);
         match selector {
-            Selector::Usbip(remote) => self.tasks.spawn(remote_device(remote, own, sender)),
+            Selector::Usbip(_) => self.tasks.spawn(remote_device(wanted, own, sender)),
             Selector::Tty(_) => self.tasks.spawn(async move {
-                let _ = sender.send(device_of(selector)).await;
+                let _ = sender.send(wanted).await;
             }),
-            Selector::Id { .. } | Selector::Port(_) => self.tasks.spawn(own_devices(selector, own, sender)),
+            Selector::Id { .. } | Selector::Product(_) | Selector::Serial(_) | Selector::Port(_) => {
+                self.tasks.spawn(own_devices(wanted, options, own, sender))
+            }
         };
     }
 
@@ -48,33 +52,26 @@ impl Appearing {
     }
 }
 
-/// The configuration of a device that is only known by its selector: everything it has is bridged.
-pub(super) fn device_of(selector: Selector) -> DeviceConfig {
+/// The configuration of a device that is only known by its selector: everything it has is bridged, as the options say.
+pub(super) fn device_of(selector: &Selector, options: &BridgeArgs) -> DeviceConfig {
+    let matches = Match::of(selector);
+    let name = match selector {
+        Selector::Usbip(remote) => remote.busid.as_ref().unwrap_or(&remote.host).clone(),
+        Selector::Id { vid, pid, serial } => name::from_ids(*vid, *pid, serial.as_deref()),
+        Selector::Product(name) | Selector::Serial(name) | Selector::Port(name) => name.clone(),
+        Selector::Tty(path) => path.file_name().map_or_else(|| "serial".into(), |n| n.to_string_lossy().into_owned()),
+    };
+    let mut config = DeviceConfig { matches, ..DeviceConfig::new(&name) };
     match selector {
-        Selector::Usbip(remote) => {
-            let name = name::sanitize(remote.busid.as_deref().unwrap_or(&remote.host));
-            DeviceConfig { remote: Some(remote), ..DeviceConfig::new(&name) }
-        }
-        Selector::Id { vid, pid, serial } => {
-            let name = name::from_ids(vid, pid, serial.as_deref());
-            let matches = Match { vid: Some(vid), pid: vec![pid], serial, ..Match::default() };
-            DeviceConfig { matches, ..DeviceConfig::new(&name) }
-        }
-        Selector::Port(port) => {
-            let matches = Match { port: Some(port.clone()), ..Match::default() };
-            DeviceConfig { matches, ..DeviceConfig::new(&port) }
-        }
-        Selector::Tty(path) => {
-            let name = path.file_name().map_or_else(|| "serial".into(), |name| name.to_string_lossy());
-            let matches = Match { port: Some(path.display().to_string()), ..Match::default() };
-            let serial = Some(SerialConfig::default());
-            DeviceConfig { backend: Backend::Serial, serial, matches, ..DeviceConfig::new(&name) }
-        }
+        Selector::Usbip(remote) => config.remote = Some(remote.clone()),
+        Selector::Tty(_) => (config.backend, config.serial) = (Backend::Serial, Some(SerialConfig::default())),
+        _ => {}
     }
+    options.apply(&mut config);
+    config
 }
 
-async fn remote_device(remote: Remote, own: Own, sender: mpsc::Sender<DeviceConfig>) {
-    let config = device_of(Selector::Usbip(remote));
+async fn remote_device(config: DeviceConfig, own: Own, sender: mpsc::Sender<DeviceConfig>) {
     let mut told = Told::default();
     loop {
         match locate(&config, &own).await {
@@ -91,8 +88,7 @@ async fn remote_device(remote: Remote, own: Own, sender: mpsc::Sender<DeviceConf
 }
 
 /// Each device that fits and that no keeper waits for already gets one.
-async fn own_devices(selector: Selector, own: Own, sender: mpsc::Sender<DeviceConfig>) {
-    let wanted = device_of(selector);
+async fn own_devices(wanted: DeviceConfig, options: BridgeArgs, own: Own, sender: mpsc::Sender<DeviceConfig>) {
     let mut arrivals = Arrivals::new(&wanted, &own);
     let mut kept = 0;
     let mut told = Told::default();
@@ -108,20 +104,21 @@ async fn own_devices(selector: Selector, own: Own, sender: mpsc::Sender<DeviceCo
                 break;
             }
             kept += 1;
-            let _ = sender.send(named(device, &wanted, is_twin)).await;
+            let _ = sender.send(named(device, &wanted, &options, is_twin)).await;
         }
         arrivals.next().await;
     }
 }
 
 /// The configuration of one device that is there. Twins are told apart by where they are plugged in.
-fn named(device: &LocalDevice, wanted: &DeviceConfig, is_twin: bool) -> DeviceConfig {
+fn named(device: &LocalDevice, wanted: &DeviceConfig, options: &BridgeArgs, is_twin: bool) -> DeviceConfig {
     let name = name::from_ids(device.vendor_id, device.product_id, device.serial_number.as_deref());
     let mut matches = wanted.matches.clone();
     if is_twin {
         matches.port = Some(device.place.clone());
     }
-    let serial = has_kernel_port(device).then(SerialConfig::default);
+    let by_port = !options.wants_usb() && has_kernel_port(device);
+    let serial = by_port.then(|| options.serial_line(wanted));
     DeviceConfig { name, matches, serial, ..wanted.clone() }
 }
 

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::exec::{self, Descriptor, Name};
+use super::options::{BridgeArgs, TakeArgs};
 use super::own_place::{CONFIG_HELP, DIR_HELP};
 use crate::capture::{HEADER, MOST_CAPTURED};
 use crate::config::parse_size;
@@ -46,12 +47,16 @@ pub(super) enum Command {
         /// Devices to bridge, with all that they have
         #[arg(required = true, value_name = "SELECTOR", help = words::SELECTORS)]
         selectors: Vec<Selector>,
+        #[command(flatten)]
+        options: BridgeArgs,
     },
     /// Make one request of a device's control pipe
     #[command(after_help = CONTROL_HELP)]
     Control {
-        /// Name in the daemon, or without a daemon a selector such as 2341:0043 or usbip://HOST/BUSID
+        #[arg(help = DEVICE)]
         device: String,
+        #[command(flatten)]
+        options: ControlArgs,
         /// in, out, setup, descriptor, clear-halt, alt, reset or status, with its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         request: Vec<String>,
@@ -59,8 +64,10 @@ pub(super) enum Command {
     /// Make one request of a serial line
     #[command(after_help = SERIAL_HELP)]
     Serial {
-        /// Name in the daemon, or without a daemon a selector such as 2341:0043 or usbip://HOST/BUSID
+        #[arg(help = DEVICE)]
         device: String,
+        #[command(flatten)]
+        options: TakeArgs,
         /// baud, mode, dtr, rts, break, reset, touch, lines, release or reclaim, with its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         request: Vec<String>,
@@ -129,6 +136,20 @@ pub(super) enum ConfigCommand {
     Check,
 }
 
+/// How the device of one request is opened.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct ControlArgs {
+    /// Take the interface that the request addresses from its kernel driver, which gets it back at the end
+    #[arg(long)]
+    pub(super) detach: bool,
+    /// Interface to claim for the request [default: the one that the request addresses]
+    #[arg(long, value_name = "N")]
+    pub(super) interface: Option<u8>,
+    /// Alternate setting to select before the request
+    #[arg(long, value_name = "N")]
+    pub(super) alt: Option<u8>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
     /// As one JSON document
@@ -141,7 +162,7 @@ pub(super) struct ListArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExecArgs {
-    /// Name in the daemon, or without a daemon a selector such as 2341:0043 or usbip://HOST/BUSID
+    #[arg(help = DEVICE)]
     pub(super) device: String,
     /// Pipe that is the command's stdin: ep_81, 0x81 or 81; serial for what a serial line receives
     #[arg(long = "in", value_name = "EP", value_parser = exec::input)]
@@ -155,14 +176,18 @@ pub(super) struct ExecArgs {
     /// Pipe that is descriptor N: EP as above, and :pipe, :socket or :packet for its kind; can be given several times
     #[arg(long, value_name = "N=EP[:KIND]", hide = !words::HAS_NUMBERS)]
     pub(super) fd: Vec<Descriptor>,
+    #[command(flatten)]
+    pub(super) options: BridgeArgs,
     #[arg(last = true, required = true, value_name = "CMD", help = words::EXEC_CMD)]
     pub(super) command: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CaptureArgs {
-    /// Name in the daemon, or without a daemon a selector such as 2341:0043 or usbip://HOST/BUSID
+    #[arg(help = DEVICE)]
     pub(super) device: String,
+    #[command(flatten)]
+    pub(super) options: BridgeArgs,
     /// Write here; - is stdout, which is the default where that is no terminal
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
@@ -203,6 +228,10 @@ fn size(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
 fn ring_size(text: &str) -> Result<u64, String> {
     size(text, SMALLEST_RING..=LARGEST_FILE).ok_or_else(|| "must be a size from 16K to 1024G".to_owned())
 }
+
+/// What `DEVICE` may be. The options beside it are for a selector that no daemon has.
+const DEVICE: &str = "Name in the daemon, or a selector: 2341:0043, 2341:0043:SERIAL, serial:SERIAL, product:NAME, 1-1.4 or \
+                      usbip://HOST/BUSID, or a serial port";
 
 /// Where the options of all commands stand: behind those of the command.
 const LAST: usize = 900;

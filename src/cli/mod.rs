@@ -28,6 +28,7 @@ mod manager;
 #[path = "manager_windows.rs"]
 mod manager;
 mod not_started;
+mod options;
 mod own_devices;
 #[cfg(unix)]
 #[path = "own_place_unix.rs"]
@@ -62,6 +63,7 @@ mod system;
 #[cfg(windows)]
 #[path = "system_windows.rs"]
 mod system;
+mod target;
 mod top;
 #[cfg(unix)]
 mod udev_linux;
@@ -138,9 +140,13 @@ fn dispatch(args: Args) -> Outcome {
     match command {
         Command::List(list) => with_runtime(list::list(dir, list)),
         Command::Run => with_runtime(run::run(dir, config)),
-        Command::Bridge { selectors } => with_runtime(run::bridge(dir, selectors)),
-        Command::Control { device, request } => with_runtime(ask::control(dir, device, request.join(" "))),
-        Command::Serial { device, request } => with_runtime(ask::serial(dir, device, request.join(" "))),
+        Command::Bridge { selectors, options } => with_runtime(run::bridge(dir, selectors, options)),
+        Command::Control { device, options, request } => {
+            with_runtime(ask::control(dir, device, options, request.join(" ")))
+        }
+        Command::Serial { device, options, request } => {
+            with_runtime(ask::serial(dir, device, options, request.join(" ")))
+        }
         Command::Exec(args) => with_runtime(exec::exec(dir, args)),
         Command::Release { device, command } => with_runtime(release::release(dir, device, command)),
         Command::Reclaim { device } => with_runtime(release::reclaim(dir, device)),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::appearing::Appearing;
+use super::options::BridgeArgs;
 use super::signals::{Received, Signals};
 use super::{Failure, Outcome, manager, run_dir};
 use crate::config::{self, Config, DeviceConfig};
@@ -15,12 +16,20 @@ pub(super) async fn run(dir: Option<PathBuf>, config: Option<PathBuf>) -> Outcom
     let dir = run_dir(dir)?;
     let file = config::find(config.as_deref()).map_err(Failure::usage)?;
     let devices = load(&file)?;
-    serve(dir, devices, Vec::new(), Some(file)).await
+    serve(dir, devices, Named::default(), Some(file)).await
 }
 
 /// `usbpipe bridge SELECTOR…`.
-pub(super) async fn bridge(dir: Option<PathBuf>, selectors: Vec<Selector>) -> Outcome {
-    serve(run_dir(dir)?, Vec::new(), selectors, None).await
+pub(super) async fn bridge(dir: Option<PathBuf>, selectors: Vec<Selector>, options: BridgeArgs) -> Outcome {
+    selectors.iter().try_for_each(|selector| options.check(selector))?;
+    serve(run_dir(dir)?, Vec::new(), Named { selectors, options }, None).await
+}
+
+/// Devices that were named on the command line.
+#[derive(Default)]
+struct Named {
+    selectors: Vec<Selector>,
+    options: BridgeArgs,
 }
 
 fn load(file: &std::path::Path) -> Result<Vec<DeviceConfig>, Failure> {
@@ -34,13 +43,13 @@ fn load(file: &std::path::Path) -> Result<Vec<DeviceConfig>, Failure> {
     Ok(config.devices)
 }
 
-async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Vec<Selector>, file: Option<PathBuf>) -> Outcome {
+async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Option<PathBuf>) -> Outcome {
     let mut signals = Signals::new()?;
-    let count = devices.len() + named.len();
+    let count = devices.len() + named.selectors.len();
     let admin = passed_socket(&dir).map_err(Failure::run_time)?;
     let mut daemon = Daemon::start(&dir, devices, admin).await.map_err(Failure::run_time)?;
     let mut appearing = Appearing::new(daemon.own().clone());
-    named.into_iter().for_each(|selector| appearing.wait_for(selector));
+    named.selectors.into_iter().for_each(|selector| appearing.wait_for(selector, named.options));
     eprintln!("usbpipe: ready, {count} devices in {}", dir.display());
     manager::ready();
     loop {

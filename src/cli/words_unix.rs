@@ -12,8 +12,8 @@ Files:
 
 Environment: USBPIPE_DIR is the run directory, RUST_LOG says what is logged.";
 
-pub(super) const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, a port such as /dev/ttyACM0, or \
-     usbip://HOST[:PORT]/BUSID";
+pub(super) const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, serial:SERIAL, product:NAME, a place such as 1-1.4, a port such as \
+     /dev/ttyACM0, or usbip://HOST[:PORT]/BUSID";
 
 pub(super) const EXEC: &str = "Run a command with a device's pipes as its stdin, stdout and other descriptors; its exit \
                                status is the command's";
@@ -50,6 +50,9 @@ pub(super) const END_OF_LOG: &str = "Ctrl-C ends it, SIGHUP opens the file anew.
 
 /// Whether a command can be given descriptors by their numbers.
 pub(super) const HAS_NUMBERS: bool = true;
+
+/// Whether an outlet can be a Unix socket.
+pub(super) const HAS_SOCKETS: bool = true;
 
 /// What to try when a command is not found.
 pub(super) const NOT_FOUND: &str = "";

@@ -13,8 +13,8 @@ pub(super) const FILES: &str = r"Files:
 
 Environment: USBPIPE_DIR is what the names of all pipes begin with, RUST_LOG says what is logged.";
 
-pub(super) const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, a place such as 1-1.4, a port such as COM5, or \
-     usbip://HOST[:PORT]/BUSID";
+pub(super) const SELECTORS: &str = "Devices: VVVV:PPPP, VVVV:PPPP:SERIAL, serial:SERIAL, product:NAME, a place such as 1-1.4, a port such as \
+     COM5, or usbip://HOST[:PORT]/BUSID";
 
 pub(super) const EXEC: &str =
     "Run a command with a device's pipes as its stdin and stdout; its exit status is the command's";
@@ -50,6 +50,9 @@ pub(super) const END_OF_LOG: &str = "Ctrl-C ends it.";
 
 /// Whether a command can be given descriptors by their numbers.
 pub(super) const HAS_NUMBERS: bool = false;
+
+/// Whether an outlet can be a Unix socket.
+pub(super) const HAS_SOCKETS: bool = false;
 
 /// What to try when a command is not found.
 pub(super) const NOT_FOUND: &str = "; write .\\NAME.exe for one in this folder, NAME.cmd for a script, and cmd /c before \

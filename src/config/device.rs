@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{OutletKind, PipeConfig, SerialConfig, kinds};
+use super::{Framing, OutletKind, PipeConfig, SerialConfig, kinds};
 use crate::name::sanitize;
-use crate::selector::{self, Remote};
+use crate::selector::{self, Remote, Selector};
 
 /// One `[[device]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,8 @@ pub struct DeviceConfig {
     /// What programs open, where neither `pipes` nor `serial` say it and everything is bridged; FIFOs, and a terminal
     /// for a serial function.
     pub outlets: Vec<OutletKind>,
+    /// Which endpoints are bridged then, and how; all of them as byte streams.
+    pub endpoints: EndpointDefaults,
     /// Whether a kernel driver may be detached from the interfaces (and gets them back at the end); false.
     pub detach: bool,
 }
@@ -50,6 +52,17 @@ pub struct Match {
     pub port: Option<String>,
     /// The product string, exactly.
     pub product: Option<String>,
+}
+
+/// What holds for endpoints that no `[[device.pipe]]` names. Only the command line sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndpointDefaults {
+    /// The one interface whose endpoints are bridged; `None` bridges all.
+    pub interface: Option<u8>,
+    /// The alternate setting of that interface, or of each interface that has it.
+    pub alt: Option<u8>,
+    /// How transfers look to programs; OUT endpoints have no `jsonl` and stay byte streams.
+    pub framing: Framing,
 }
 
 /// How a device is reached.
@@ -107,6 +120,7 @@ impl DeviceConfig {
             pipes: Vec::new(),
             serial: None,
             outlets: kinds::of_device(),
+            endpoints: EndpointDefaults::default(),
             detach: false,
         }
     }
@@ -116,6 +130,34 @@ impl Match {
     /// Whether nothing is asked for, so that any device would do.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What a selector says; nothing of one that names a device of a USB/IP server.
+    pub fn of(selector: &Selector) -> Self {
+        let mut wanted = Self::default();
+        match selector.clone() {
+            Selector::Id { vid, pid, serial } => {
+                (wanted.vid, wanted.pid, wanted.serial) = (Some(vid), vec![pid], serial);
+            }
+            Selector::Product(product) => wanted.product = Some(product),
+            Selector::Serial(serial) => wanted.serial = Some(serial),
+            Selector::Port(port) => wanted.port = Some(port),
+            Selector::Tty(path) => wanted.port = Some(path.display().to_string()),
+            Selector::Usbip(_) => {}
+        }
+        wanted
+    }
+
+    /// The selector that says the same, if there is one.
+    fn selector(&self) -> Option<Selector> {
+        let (vid, pid) = (self.vid, self.pid.first().copied());
+        let candidates = [
+            vid.zip(pid).map(|(vid, pid)| Selector::Id { vid, pid, serial: self.serial.clone() }),
+            self.product.clone().map(Selector::Product),
+            self.serial.clone().map(Selector::Serial),
+            self.port.as_ref().and_then(|port| port.parse().ok()),
+        ];
+        candidates.into_iter().flatten().find(|selector| Self::of(selector) == *self)
     }
 
     /// The serial port of the system that [`Match::port`] names, if it does not name a place on the bus.
@@ -132,9 +174,12 @@ impl Match {
     }
 }
 
-/// As a person would name the device.
+/// As a selector, so that it can be typed; in words where several keys are needed.
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(selector) = self.selector() {
+            return selector.fmt(f);
+        }
         let pids: Vec<String> = self.pid.iter().map(|pid| format!("{pid:04x}")).collect();
         let pids = if pids.is_empty() { "*".to_owned() } else { pids.join("|") };
         let parts = [
@@ -171,6 +216,18 @@ mod tests {
         assert_eq!(device.timeout, Duration::from_secs(5));
         assert_eq!((device.backend, device.unplug, device.detach), (Backend::Auto, Unplug::Hold, false));
         assert!(device.matches.is_empty());
+    }
+
+    #[test]
+    fn a_match_prints_as_a_selector_where_there_is_one() {
+        for text in ["2341:0043", "2341:0043:A B", "serial:A B", "product:My Probe", "1-1.4", "/dev/ttyS0"] {
+            assert_eq!(Match::of(&text.parse().unwrap()).to_string(), text);
+        }
+        let two = Match { pid: vec![0x43, 1], ..Match::of(&"2341:0043:S".parse().unwrap()) };
+        assert_eq!(two.to_string(), "2341:0043|0001, serial \"S\"");
+        let placed = Match { port: Some("1-1".into()), ..Match::of(&"product:P".parse().unwrap()) };
+        assert_eq!(placed.to_string(), "product \"P\", port 1-1");
+        assert_eq!(Match::default().to_string(), "any device");
     }
 
     #[test]

@@ -40,7 +40,7 @@ mod value;
 
 use std::path::Path;
 
-pub use device::{Access, Backend, DeviceConfig, Match, Unplug};
+pub use device::{Access, Backend, DeviceConfig, EndpointDefaults, Match, Unplug};
 pub use error::ConfigError;
 pub use find::{NotFound, find};
 pub use pipe::{

@@ -154,6 +154,26 @@ pub const PACKET_SOCKET_MAX: u32 = 128 * 1024;
 /// Transfers in flight where nothing else is said.
 pub const DEFAULT_QUEUE: u16 = 8;
 
+impl Framing {
+    /// All of them, by the names that they have in the configuration.
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("stream", Self::Stream),
+        ("packet", Self::Packet),
+        ("length", Self::Length),
+        ("hex", Self::Hex),
+        ("jsonl", Self::Jsonl),
+    ];
+
+    /// The longest transfer that outlets of these kinds keep whole.
+    pub fn longest_transfer(self, outlets: &[OutletKind]) -> u32 {
+        match outlets.contains(&OutletKind::Fifo) {
+            _ if self != Self::Packet => u32::MAX,
+            true => PACKET_FIFO_MAX,
+            false => PACKET_SOCKET_MAX,
+        }
+    }
+}
+
 impl PipeConfig {
     /// The endpoint with this address and every default.
     pub fn new(endpoint: u8) -> Self {
@@ -195,6 +215,14 @@ impl Default for Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn framings_have_the_names_of_the_configuration() {
+        use serde::de::value::{Error, StrDeserializer};
+        for (name, framing) in Framing::NAMED {
+            assert_eq!(Framing::deserialize(StrDeserializer::<Error>::new(name)), Ok(framing));
+        }
+    }
 
     #[test]
     fn bit_seven_of_the_address_is_the_direction() {

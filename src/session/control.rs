@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::request::hex;
 use crate::request::{Answer, ControlRequest, DescriptorKind, ErrorName};
-use crate::usb::descriptors::first_language;
+use crate::usb::descriptors::{Descriptors, first_language};
 use crate::usb::{Setup, TransferError, UsbDevice, standard};
 
 /// Carries out one request of the text grammar.
@@ -29,6 +29,25 @@ pub async fn execute(device: &dyn UsbDevice, request: &ControlRequest, timeout: 
             Ok(data) if data.is_empty() => Answer::Ok(String::new()),
             result => hex_answer(result),
         },
+    }
+}
+
+/// The interface that a request is about, which has to be free of kernel drivers for it: USB 2.0, 9.3.
+pub fn addressed_interface(request: &ControlRequest, descriptors: &Descriptors) -> Option<u8> {
+    let of_endpoint =
+        |address: u8| descriptors.find_endpoint(address, None, None).map(|(setting, _)| setting.interface);
+    match request {
+        ControlRequest::In { request_type, index, .. } | ControlRequest::Out { request_type, index, .. } => {
+            let [low, _] = index.to_le_bytes();
+            match request_type & RECIPIENT {
+                TO_INTERFACE => Some(low),
+                TO_ENDPOINT => of_endpoint(low),
+                _ => None,
+            }
+        }
+        ControlRequest::Alt { interface, .. } => Some(*interface),
+        ControlRequest::ClearHalt(endpoint) => of_endpoint(*endpoint),
+        ControlRequest::Descriptor(_) | ControlRequest::Reset | ControlRequest::Status => None,
     }
 }
 
@@ -102,6 +121,11 @@ fn hex_answer(result: Result<Vec<u8>, TransferError>) -> Answer {
         Err(e) => failed(e),
     }
 }
+
+/// The recipient in bmRequestType: USB 2.0, table 9-2.
+const RECIPIENT: u8 = 0x1f;
+const TO_INTERFACE: u8 = 1;
+const TO_ENDPOINT: u8 = 2;
 
 fn status(device: &dyn UsbDevice) -> Answer {
     let d = device.descriptors();

@@ -46,7 +46,7 @@ mod terminals;
 mod text;
 
 pub use arrivals::Arrivals;
-pub use control::execute;
+pub use control::{addressed_interface, execute};
 pub use events::{Event, Events};
 pub use hub::Via;
 pub use journal::Journal;
@@ -58,6 +58,7 @@ pub use pass::keep_descriptors;
 #[cfg(windows)]
 pub use pass::keep_handles;
 pub use pass::{End as PassedEnd, Pass};
+pub use plan::check_endpoints;
 pub use release::Lease;
 pub use status::{ClientStatus, DeviceStatus, PipeStatus};
 pub use text::{Line as TextLine, TextReader};

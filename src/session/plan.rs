@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::bridge::{IsoShape, Sizes};
 use crate::config::{
-    DEFAULT_QUEUE, DeviceConfig, Framing, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, PipeConfig, SerialConfig,
+    DEFAULT_QUEUE, DeviceConfig, EndpointDefaults, Framing, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, PipeConfig,
+    SerialConfig,
 };
 use crate::serial::{Function, find_function};
-use crate::usb::descriptors::{Descriptors, Endpoint, Speed, TransferType};
+use crate::usb::descriptors::{AltSetting, Descriptors, Endpoint, Speed, TransferType};
 
 /// What a device without `[[device.pipe]]` and `[device.serial]` gets: everything it has.
 pub(super) fn bridges_everything(config: &DeviceConfig) -> bool {
@@ -20,7 +21,13 @@ pub(super) fn bridges_everything(config: &DeviceConfig) -> bool {
 pub(super) fn serial_function(config: &DeviceConfig, descriptors: &Descriptors) -> Option<Function> {
     match &config.serial {
         Some(serial) => find_function(descriptors, serial.interface),
-        None if bridges_everything(config) => find_function(descriptors, None),
+        None if bridges_everything(config) => {
+            let wanted = config.endpoints.interface;
+            let function = wanted.and_then(|i| find_function(descriptors, Some(i)));
+            let function = function.or_else(|| find_function(descriptors, None))?;
+            let is_wanted = |i: u8| i == function.control_interface || i == function.data_interface;
+            wanted.is_none_or(is_wanted).then_some(function)
+        }
         None => None,
     }
 }
@@ -37,21 +44,65 @@ pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: Op
         return config.pipes.clone();
     }
     let is_serial = |i: u8| serial.is_some_and(|f| i == f.control_interface || i == f.data_interface);
-    let settings = descriptors.default_settings().into_iter().filter(|s| !is_serial(s.interface));
+    let settings = settings(&config.endpoints, descriptors).into_iter().filter(|s| !is_serial(s.interface));
     let mut pipes: Vec<PipeConfig> = Vec::new();
     for setting in settings {
         for endpoint in setting.endpoints.iter().filter(|e| e.transfer_type != TransferType::Control) {
             if pipes.iter().all(|p| p.endpoint != endpoint.address) {
-                pipes.push(PipeConfig {
-                    interface: Some(setting.interface),
-                    alt: Some(setting.setting),
-                    outlets: config.outlets.clone(),
-                    ..PipeConfig::new(endpoint.address)
-                });
+                pipes.push(pipe(config, setting, endpoint));
             }
         }
     }
     pipes
+}
+
+/// An endpoint of which the configuration says nothing by itself.
+fn pipe(config: &DeviceConfig, setting: &AltSetting, endpoint: &Endpoint) -> PipeConfig {
+    let default = PipeConfig::new(endpoint.address);
+    let framing = match config.endpoints.framing {
+        Framing::Jsonl if !endpoint.is_in() => Framing::Stream,
+        framing => framing,
+    };
+    PipeConfig {
+        interface: Some(setting.interface),
+        alt: Some(setting.setting),
+        transfer: default.transfer.min(framing.longest_transfer(&config.outlets)),
+        outlets: config.outlets.clone(),
+        framing,
+        ..default
+    }
+}
+
+/// The alternate setting of each interface whose endpoints are bridged.
+fn settings<'a>(wanted: &EndpointDefaults, descriptors: &'a Descriptors) -> Vec<&'a AltSetting> {
+    let chosen = descriptors.default_settings().into_iter();
+    let chosen = chosen.filter(|s| wanted.interface.is_none_or(|i| i == s.interface));
+    let other = |s: &'a AltSetting| {
+        let has_alt = |other: &&AltSetting| other.interface == s.interface && Some(other.setting) == wanted.alt;
+        descriptors.alt_settings.iter().find(has_alt).unwrap_or(s)
+    };
+    chosen.map(other).collect()
+}
+
+/// What was asked for on the command line and the device does not have, in words.
+///
+/// # Errors
+/// That, with what there is.
+pub fn check_endpoints(config: &DeviceConfig, descriptors: &Descriptors) -> Result<(), String> {
+    let EndpointDefaults { interface, alt, framing } = config.endpoints;
+    let fits = |s: &&AltSetting| interface.is_none_or(|i| s.interface == i) && alt.is_none_or(|a| s.setting == a);
+    if (interface, alt) != (None, None) && !descriptors.alt_settings.iter().any(|s| fits(&s)) {
+        let one = |s: &AltSetting| format!("{} alt {}", s.interface, s.setting);
+        let there: Vec<String> = descriptors.alt_settings.iter().map(one).collect();
+        let interface = interface.map_or_else(String::new, |i| format!(" --interface {i}"));
+        let alt = alt.map_or_else(String::new, |a| format!(" --alt {a}"));
+        return Err(format!("the device has nothing for{interface}{alt}; its interfaces: {}", there.join(", ")));
+    }
+    let function = serial_function(config, descriptors);
+    if framing != Framing::Stream && pipes(config, descriptors, function.as_ref()).is_empty() {
+        return Err("--framing is for endpoints, of which none is bridged; a serial line has no framing".to_owned());
+    }
+    Ok(())
 }
 
 /// The pipe settings of one direction of a serial function. Each packet is a transfer: a board that ends an answer on a
@@ -146,6 +197,69 @@ mod tests {
 
     fn endpoint(address: u8, transfer_type: TransferType, max_packet_size: usize, interval: u8) -> Endpoint {
         Endpoint { address, transfer_type, max_packet_size, packets_per_microframe: 1, interval }
+    }
+
+    /// Interface 0 without endpoints, interface 1 with none in setting 0, one in setting 1 and both in setting 2, as sound.
+    fn sound() -> Descriptors {
+        let setting = |interface, setting, addresses: &[u8]| AltSetting {
+            interface,
+            setting,
+            class: 0xff,
+            subclass: 0,
+            protocol: 0,
+            endpoints: addresses.iter().map(|&a| endpoint(a, TransferType::Bulk, 512, 0)).collect(),
+        };
+        let alt_settings =
+            vec![setting(0, 0, &[]), setting(1, 0, &[]), setting(1, 1, &[0x81]), setting(1, 2, &[0x81, 2])];
+        Descriptors {
+            vendor_id: 1,
+            product_id: 2,
+            device_version: 0,
+            class: 0,
+            speed: Speed::High,
+            manufacturer: None,
+            product: None,
+            serial_number: None,
+            configuration_value: 1,
+            alt_settings,
+        }
+    }
+
+    fn config(interface: Option<u8>, alt: Option<u8>, framing: Framing) -> DeviceConfig {
+        DeviceConfig { endpoints: EndpointDefaults { interface, alt, framing }, ..DeviceConfig::new("d") }
+    }
+
+    #[test]
+    fn the_alternate_setting_and_the_interface_that_were_asked_for_are_bridged() {
+        let chosen = |interface, alt| -> Vec<(u8, Option<u8>)> {
+            let pipes = pipes(&config(interface, alt, Framing::Stream), &sound(), None);
+            pipes.iter().map(|p| (p.endpoint, p.alt)).collect()
+        };
+        assert_eq!(chosen(None, None), [(0x81, Some(1))]);
+        assert_eq!(chosen(None, Some(2)), [(0x81, Some(2)), (2, Some(2))]);
+        assert_eq!(chosen(Some(1), Some(2)), [(0x81, Some(2)), (2, Some(2))]);
+        assert_eq!(chosen(Some(1), Some(0)), []);
+        assert_eq!(chosen(Some(0), None), []);
+        for (interface, alt, words) in
+            [(None, Some(3), "--alt 3"), (Some(2), None, "--interface 2"), (Some(0), Some(1), "--interface 0 --alt 1")]
+        {
+            let problem = check_endpoints(&config(interface, alt, Framing::Stream), &sound()).unwrap_err();
+            assert!(problem.contains(words) && problem.contains("0 alt 0, 1 alt 0, 1 alt 1, 1 alt 2"), "{problem}");
+        }
+        assert_eq!(check_endpoints(&config(Some(1), Some(2), Framing::Hex), &sound()), Ok(()));
+        assert!(check_endpoints(&config(Some(0), None, Framing::Hex), &sound()).unwrap_err().contains("--framing"));
+    }
+
+    #[test]
+    fn a_framing_for_all_endpoints_fits_each() {
+        let framings = |framing| -> Vec<Framing> {
+            pipes(&config(None, Some(2), framing), &sound(), None).iter().map(|p| p.framing).collect()
+        };
+        assert_eq!(framings(Framing::Jsonl), [Framing::Jsonl, Framing::Stream]);
+        assert_eq!(framings(Framing::Hex), [Framing::Hex, Framing::Hex]);
+        let outlets = vec![OutletKind::Fifo];
+        let packets = DeviceConfig { outlets, ..config(None, Some(2), Framing::Packet) };
+        assert!(pipes(&packets, &sound(), None).iter().all(|p| p.transfer == PACKET_FIFO_MAX));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod framing;
 mod interrupt;
 mod isochronous;
 mod log;
+mod options;
 mod peer;
 mod serial;
 mod unplug;

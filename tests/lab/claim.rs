@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::common::bytes::{assert_same, pattern, read_in_chunks};
-use crate::common::{Daemon, wait_for};
+use crate::common::{Daemon, ended, read_line, usbpipe, wait_for};
 use crate::guest::{Function, Guest};
 use crate::vitals::{Events, inode};
 
@@ -160,4 +160,91 @@ fn a_device_that_the_kernel_has_put_to_sleep_is_woken_and_stays_awake_while_it_i
     }
     assert!(daemon.end().success());
     wait_state("suspended");
+}
+
+/// What `usbpipe` with these words printed, and its status.
+fn said(words: &[&str]) -> (Option<i32>, String) {
+    let output = ended(usbpipe().args(words));
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), text.trim_end().to_owned())
+}
+
+#[test]
+fn a_device_is_selected_by_its_product_by_its_serial_number_alone_and_by_its_place() {
+    let Some(guest) = Guest::here() else { return };
+    let gadgets = ["f001", "f002"].map(|product| {
+        let gadget = guest.gadget(&format!("1209:{product}"), &[Function::source_sink()]);
+        gadget.write("strings/0x409/product", format!("Probe {product}"));
+        gadget.write("strings/0x409/serialnumber", format!("N-{product}"));
+        let place = gadget.plug().busid;
+        (gadget, place)
+    });
+    for (product, (_, place)) in ["f001", "f002"].iter().zip(&gadgets) {
+        for selector in [&format!("product:Probe {product}"), &format!("serial:N-{product}"), place] {
+            let (status, text) = said(&["control", selector, "status"]);
+            assert_eq!((status, text.contains(&format!("pid={product}"))), (Some(0), true), "{selector}: {text}");
+        }
+    }
+    let temp = TempDir::new().unwrap();
+    let dir = temp.path().join("run");
+    let mut command = usbpipe();
+    command.arg("--dir").arg(&dir).args(["bridge", "serial:N-f002", "--framing", "hex"]);
+    let mut daemon = Daemon::start(command, &dir);
+    daemon.wait_said("ready");
+    let status = daemon.wait_status("1209-f002-N-f002", |status| status["state"] == "attached");
+    let pipe = status["pipes"].as_array().unwrap().iter().find(|pipe| pipe["direction"] == "in").unwrap();
+    let source = daemon.reader(&format!("1209-f002-N-f002/{}", pipe["outlet"].as_str().unwrap()));
+    assert!(read_line(&source).starts_with("00010203"));
+}
+
+#[test]
+fn devices_that_fit_alike_are_named_so_that_one_can_be_typed() {
+    let Some(guest) = Guest::here() else { return };
+    let gadgets = ["A", "B"].map(|serial| {
+        let gadget = guest.gadget("1209:f001", &[Function::source_sink()]);
+        gadget.write("strings/0x409/serialnumber", serial);
+        let place = gadget.plug().busid;
+        (gadget, place)
+    });
+    let (status, text) = said(&["control", "1209:f001", "status"]);
+    assert_eq!(status, Some(1));
+    for (selector, (_, place)) in ["serial:A", "serial:B"].iter().zip(&gadgets) {
+        assert!(text.contains(selector) && text.contains(place.as_str()), "{text}");
+        assert_eq!(said(&["control", selector, "status"]).0, Some(0));
+        assert_eq!(said(&["control", place, "status"]).0, Some(0));
+    }
+}
+
+#[test]
+fn a_request_can_take_its_interface_from_the_kernels_driver_which_has_it_back_afterwards() {
+    let Some(guest) = Guest::here() else { return };
+    let gadget = guest.gadget("1209:f001", &[Function::acm()]);
+    let device = gadget.plug();
+    device.wait_driver(0, "cdc_acm");
+    // GET_LINE_CODING: PSTN 1.2, 6.3.11.
+    let request = "in 0xa1 0x21 0 0 7";
+    let (status, text) = said(&["control", "1209:f001", request]);
+    assert_eq!(status, Some(1), "{text}");
+    let (status, text) = said(&["control", "1209:f001", "--detach", request]);
+    assert_eq!((status, text.len()), (Some(0), "ok ".len() + 14), "{text}");
+    device.wait_driver(0, "cdc_acm");
+    device.wait_driver(1, "cdc_acm");
+}
+
+#[test]
+fn exec_takes_a_serial_line_over_usb_with_detach_and_by_the_kernels_port_without() {
+    let Some(guest) = Guest::here() else { return };
+    let gadget = guest.gadget("1209:f001", &[Function::acm()]);
+    let device = gadget.plug();
+    device.wait_driver(1, "cdc_acm");
+    let backend = "usbpipe --dir $USBPIPE_DIR status --json | grep -o '\"backend\": *\"[a-z]*\"'";
+    let program = format!("PATH={}:$PATH; {backend}", env!("CARGO_BIN_EXE_usbpipe").trim_end_matches("/usbpipe"));
+    let exec = |options: &[&str]| {
+        let words = [&["exec", "1209:f001"], options, &["--fd", "3=serial", "--", "sh", "-c", &program]].concat();
+        said(&words)
+    };
+    assert_eq!(exec(&[]), (Some(0), "\"backend\": \"serial\"".to_owned()));
+    assert_eq!(exec(&["--detach"]), (Some(0), "\"backend\": \"nusb\"".to_owned()));
+    device.wait_driver(0, "cdc_acm");
+    device.wait_driver(1, "cdc_acm");
 }

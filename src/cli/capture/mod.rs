@@ -5,7 +5,6 @@
 mod output;
 mod ring;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,12 +15,11 @@ use tokio::time::timeout;
 
 use super::appearing::Appearing;
 use super::args::CaptureArgs;
-use super::ask::{names_of, selector};
 use super::signals::Signals;
+use super::target::{Target, target};
 use super::{Failure, Outcome, run_dir};
-use crate::daemon::{Client, ClientError, Daemon, Request};
+use crate::daemon::{Client, Daemon, Request};
 use crate::selector::Selector;
-use crate::session::DeviceStatus;
 use output::{Output, Written};
 
 /// `usbpipe capture DEVICE`.
@@ -29,31 +27,18 @@ pub(super) async fn capture(dir: Option<PathBuf>, args: CaptureArgs) -> Outcome 
     Output::check(&args)?;
     let dir = run_dir(dir)?;
     let mut signals = Signals::new()?;
-    match (Client::connect(&dir).await, selector(Some(&dir), &args.device).await) {
-        (Ok(client), None) => record(client, &args.device, &args, &mut signals).await,
-        (Ok(client), Some(selector)) => {
-            let name = bridged_as(&selector, &super::status::ask(&dir).await?)?;
+    match target(Some(&dir), &args.device, &args.options).await? {
+        Target::Daemon { dir, name } => {
+            let client = Client::connect(&dir).await.map_err(Failure::run_time)?;
             record(client, &name, &args, &mut signals).await
         }
-        (Err(ClientError::NoDaemon(_, e)), Some(selector)) if e.kind() != io::ErrorKind::PermissionDenied => {
-            alone(&dir, selector, &args, signals).await
-        }
-        (Err(error), _) => Err(Failure::run_time(error)),
-    }
-}
-
-/// The name under which a daemon has the device.
-fn bridged_as(selector: &Selector, devices: &[DeviceStatus]) -> Result<String, Failure> {
-    let fitting = names_of(selector, devices);
-    match &fitting[..] {
-        [name] => Ok(name.clone()),
-        [] => {
-            Err(Failure::run_time("the daemon that runs bridges no such device; `usbpipe status` shows those it does"))
-        }
-        _ => Err(Failure::run_time(format!(
-            "the daemon bridges several such devices; name one of {}",
-            fitting.join(", ")
-        ))),
+        Target::Alone(selector) => match Client::connect(&dir).await {
+            Ok(_) => Err(Failure::run_time(format!(
+                "the daemon in {} bridges no such device as {selector}; `usbpipe status` shows those it does",
+                dir.display()
+            ))),
+            Err(_) => alone(&dir, selector, &args, signals).await,
+        },
     }
 }
 
@@ -73,7 +58,7 @@ async fn bridge(
     signals: &mut Signals,
 ) -> Outcome {
     let mut appearing = Appearing::new(daemon.own().clone());
-    appearing.wait_for(selector);
+    appearing.wait_for(selector, args.options);
     let config = tokio::select! {
         config = appearing.next() => config,
         () = signals.end() => return Ok(0),

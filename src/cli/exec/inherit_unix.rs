@@ -105,11 +105,21 @@ mod tests {
     use super::*;
     use crate::cli::args::ExecArgs;
     use crate::cli::exec::plan::Plan;
+    use crate::cli::options::BridgeArgs;
 
     fn plan(fd: &str, command: &[&str]) -> Plan {
         let (device, fd) = ("d".to_owned(), vec![fd.parse().unwrap()]);
         let command = command.iter().map(OsString::from).collect();
-        Plan::new(ExecArgs { device, input: None, output: None, serial: false, fd, command }).unwrap()
+        Plan::new(ExecArgs {
+            device,
+            input: None,
+            output: None,
+            serial: false,
+            fd,
+            options: BridgeArgs::default(),
+            command,
+        })
+        .unwrap()
     }
 
     #[test]

@@ -57,12 +57,21 @@ mod tests {
 
     use crate::cli::args::ExecArgs;
     use crate::cli::exec::plan::Plan;
+    use crate::cli::options::BridgeArgs;
 
     #[test]
     fn a_pipe_in_braces_is_its_name() {
         let command = ["cmp.exe", "{ep_81}", "x{ep_02},{serial.rx}", "{serial}", "{81}"].map(Into::into).to_vec();
         let device = "d".to_owned();
-        let args = ExecArgs { device, input: None, output: None, serial: false, fd: Vec::new(), command };
+        let args = ExecArgs {
+            device,
+            input: None,
+            output: None,
+            serial: false,
+            fd: Vec::new(),
+            options: BridgeArgs::default(),
+            command,
+        };
         let words = Plan::new(args).unwrap().arguments(None, Path::new(r"\\.\pipe\usbpipe\d"));
         let pipe = r"\\.\pipe\usbpipe\d\";
         let expected = ["PIPEep_81", "xPIPEep_02,PIPEserial", "PIPEserial", "{81}"];

@@ -15,7 +15,6 @@ mod inherit;
 mod plan;
 mod wanted;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -23,10 +22,11 @@ pub(super) use wanted::{Descriptor, Name, input, output};
 
 use super::alone::Alone;
 use super::args::ExecArgs;
-use super::ask::{names_of, selector};
 use super::child::Running;
-use super::{Failure, Outcome, run_dir, status};
-use crate::daemon::{Client, ClientError};
+use super::options::BridgeArgs;
+use super::target::{Target, target};
+use super::{Failure, Outcome, status};
+use crate::daemon::Client;
 use crate::selector::Selector;
 use crate::session::Pass;
 use plan::Plan;
@@ -34,39 +34,26 @@ use plan::Plan;
 /// `usbpipe exec DEVICE … -- CMD…`.
 pub(super) async fn exec(dir: Option<PathBuf>, args: ExecArgs) -> Outcome {
     inherit::keep_others_from(&args.command);
-    let device = args.device.clone();
+    let (device, options) = (args.device.clone(), args.options);
     let plan = Plan::new(args).map_err(Failure::usage)?;
-    let Some(selector) = selector(dir.as_deref(), &device).await else {
-        let dir = run_dir(dir)?;
-        let client = Client::connect(&dir).await.map_err(Failure::run_time)?;
-        return with_daemon(client, &dir, &device, &plan).await;
-    };
-    match of_daemon(dir, &selector).await? {
-        Some((client, dir, device)) => with_daemon(client, &dir, &device, &plan).await,
-        None => alone(selector, &plan).await,
+    match target(dir.as_deref(), &device, &options).await? {
+        Target::Daemon { dir, name } => {
+            let client = Client::connect(&dir).await.map_err(Failure::run_time)?;
+            with_daemon(client, &dir, &name, &plan).await
+        }
+        Target::Alone(selector) => alone(&selector, &options, &plan).await,
     }
 }
 
-/// The daemon that has the device that is selected, and the device's name there.
-async fn of_daemon(dir: Option<PathBuf>, selector: &Selector) -> Result<Option<(Client, PathBuf, String)>, Failure> {
-    let Ok(dir) = run_dir(dir) else { return Ok(None) };
-    let client = match Client::connect(&dir).await {
-        Ok(client) => client,
-        Err(ClientError::NoDaemon(_, e)) if e.kind() != io::ErrorKind::PermissionDenied => return Ok(None),
-        Err(error) => return Err(Failure::run_time(error)),
-    };
-    match &names_of(selector, &status::ask(&dir).await?)[..] {
-        [] => Ok(None),
-        [name] => Ok(Some((client, dir, name.clone()))),
-        several => Err(Failure::run_time(format!("the daemon has several such devices: {}", several.join(", ")))),
-    }
-}
-
-async fn alone(selector: Selector, plan: &Plan) -> Outcome {
+async fn alone(selector: &Selector, options: &BridgeArgs, plan: &Plan) -> Outcome {
     let names = || plan.names().chain(plan.standing());
     let is_line = plan.wants_port() || names().any(Name::is_serial);
     let has_endpoints = names().any(|name| !name.is_serial());
-    let alone = Alone::start(selector, is_line && !has_endpoints).await?;
+    if (options.framing.is_some() || options.alt.is_some()) && !has_endpoints {
+        let problem = "--framing and --alt are for endpoints, and the command is given a serial line alone";
+        return Err(Failure::usage(problem));
+    }
+    let alone = Alone::start(selector, options, is_line && !has_endpoints).await?;
     let outcome = match Client::connect(alone.dir()).await {
         Ok(client) => with_daemon(client, alone.dir(), alone.device(), plan).await,
         Err(error) => Err(Failure::run_time(error)),

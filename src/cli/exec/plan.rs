@@ -112,6 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cli::options::BridgeArgs;
 
     fn plan(fd: &[&str], command: &[&str]) -> Result<Plan, String> {
         Plan::new(ExecArgs {
@@ -120,6 +121,7 @@ mod tests {
             output: None,
             serial: false,
             fd: fd.iter().map(|text| text.parse().unwrap()).collect(),
+            options: BridgeArgs::default(),
             command: command.iter().map(OsString::from).collect(),
         })
     }

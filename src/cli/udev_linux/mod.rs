@@ -32,17 +32,11 @@ fn of_selectors(args: &UdevArgs) -> Result<String, Failure> {
 }
 
 fn of_selector(selector: &Selector, grant: &Grant<'_>) -> Result<String, String> {
-    let wanted = match selector {
-        Selector::Id { vid, pid, serial } => {
-            Match { vid: Some(*vid), pid: vec![*pid], serial: serial.clone(), ..Match::default() }
-        }
-        Selector::Port(port) => Match { port: Some(port.clone()), ..Match::default() },
-        Selector::Tty(path) => return rules::port(path),
-        Selector::Usbip(_) => {
-            return Err(format!("{selector} needs no rule: the machine that exports it has the device"));
-        }
-    };
-    rules::device(&selector.to_string(), &wanted, grant)
+    match selector {
+        Selector::Tty(path) => rules::port(path),
+        Selector::Usbip(_) => Err(format!("{selector} needs no rule: the machine that exports it has the device")),
+        _ => rules::device(&selector.to_string(), &Match::of(selector), grant),
+    }
 }
 
 fn of_configuration(path: &Path, args: &UdevArgs) -> Result<String, Failure> {

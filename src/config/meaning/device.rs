@@ -31,6 +31,7 @@ pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> D
         pipes: pipe::pipes(checks, &table.pipe),
         serial: table.serial.as_ref().map(|typed| serial::serial(checks, typed, table.remote.is_some())),
         outlets: defaults.outlets,
+        endpoints: defaults.endpoints,
         detach: choice(&table.detach).unwrap_or(defaults.detach),
         matches,
     }

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::checks::{Checks, choice};
 use crate::config::typed::{Typed, TypedPipe};
 use crate::config::value::{DAY, Value};
-use crate::config::{DEFAULT_QUEUE, Framing, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, Patience, PipeConfig};
+use crate::config::{DEFAULT_QUEUE, Framing, OutletKind, Patience, PipeConfig};
 
 /// What the tables of one device mean.
 pub(super) fn pipes(checks: &mut Checks<'_>, typed: &[Spanned<TypedPipe>]) -> Vec<PipeConfig> {
@@ -105,12 +105,12 @@ fn outlets(checks: &mut Checks<'_>, table: &TypedPipe) -> Option<Vec<OutletKind>
     checks.outlets(&table.outlets)
 }
 
-/// A FIFO in packet mode keeps at most [`PACKET_FIFO_MAX`] bytes together, a socket [`PACKET_SOCKET_MAX`].
+/// What its outlets cannot keep together is refused.
 fn transfer(checks: &mut Checks<'_>, table: &TypedPipe, framing: Framing, outlets: &[OutletKind]) -> u32 {
-    let (most, what, instead) = match outlets.contains(&OutletKind::Fifo) {
-        _ if framing != Framing::Packet => (u32::MAX, "", ""),
-        true => (PACKET_FIFO_MAX, "fifo", ", or for socket outlets only"),
-        false => (PACKET_SOCKET_MAX, "socket", ", or for framing = \"length\""),
+    let most = framing.longest_transfer(outlets);
+    let (what, instead) = match outlets.contains(&OutletKind::Fifo) {
+        true => ("fifo", ", or for socket outlets only"),
+        false => ("socket", ", or for framing = \"length\""),
     };
     let typed = checks.read("transfer", &table.transfer, |v| v.size(1..=MAX_TRANSFER));
     let wanted = typed.unwrap_or(PipeConfig::new(0x81).transfer);

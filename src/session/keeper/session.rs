@@ -216,6 +216,9 @@ impl Keeper {
     /// Makes the outlets that are missing and says which endpoints can be bridged.
     fn prepare(&mut self, descriptors: &Descriptors, function: Option<&Function>) -> Vec<Bridged> {
         let mut bridged = Vec::new();
+        if let Err(problem) = plan::check_endpoints(&self.config, descriptors) {
+            self.shared.tell("error", problem);
+        }
         for pipe in plan::pipes(&self.config, descriptors, function) {
             let outlet = outlet_name(pipe.endpoint);
             let Some((place, endpoint)) = descriptors.find_endpoint(pipe.endpoint, pipe.interface, pipe.alt) else {

@@ -42,8 +42,16 @@ fn choose<'a>(present: &'a [LocalDevice], wanted: &Match, own: &Own) -> Result<&
         ([], 0) => Err(OpenError::NotFound(format!("{wanted} is not plugged in; there is {}", describe(present)))),
         ([], _) => Err(OpenError::Busy(format!("{wanted} is bridged under another name already"))),
         (several, _) => {
-            let places: Vec<&str> = several.iter().map(|d| d.place.as_str()).collect();
-            let text = format!("several devices fit {wanted}, at {}; add `serial` or `port`", places.join(", "));
+            let one = |d: &&&LocalDevice| match &d.serial_number {
+                Some(serial) => format!("{} (serial:{serial})", d.place),
+                None => d.place.clone(),
+            };
+            let there: Vec<String> = several.iter().map(one).collect();
+            let text = format!(
+                "several devices fit {wanted}: {}; name the one that is meant so, in a configuration by `port` or \
+                 `serial` in its `match`",
+                there.join(", ")
+            );
             Err(OpenError::NotFound(text))
         }
     }

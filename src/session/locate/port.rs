@@ -52,7 +52,8 @@ fn choose(fitting: Vec<PortInfo>, wanted: &Match, own: &Own) -> Result<PortInfo,
         (Some(last), false) => {
             let paths: Vec<String> = free.iter().chain([&last]).map(|port| port.path.display().to_string()).collect();
             let text = format!(
-                "several serial ports fit {wanted}: {}; add `serial`, `port` or [device.serial] `interface`",
+                "several serial ports fit {wanted}: {}; name the one that is meant so, in a configuration by `port` or \
+                 `serial` in its `match`, or by `interface` in [device.serial]",
                 paths.join(", ")
             );
             Err(OpenError::NotFound(text))
@@ -61,7 +62,11 @@ fn choose(fitting: Vec<PortInfo>, wanted: &Match, own: &Own) -> Result<PortInfo,
         (None, _) => {
             let there: Vec<String> = port::list().iter().map(PortInfo::to_string).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            Err(OpenError::NotFound(format!("no serial port of {wanted} is there; those of this machine: {there}")))
+            let missing = match wanted.tty() {
+                Some(path) => format!("there is no serial port {path}"),
+                None => format!("no serial port of {wanted} is there"),
+            };
+            Err(OpenError::NotFound(format!("{missing}; those of this machine: {there}")))
         }
     }
 }
