@@ -120,8 +120,11 @@ pub(super) enum Command {
         /// For which shell
         shell: Shell,
     },
-    /// Print the manual page
+    /// Print a manual page
     Man {
+        /// usbpipe for the program, usbpipe.toml for the keys of the configuration
+        #[arg(default_value = "usbpipe", value_parser = [PROGRAM_PAGE, CONFIG_PAGE], conflicts_with = "out")]
+        page: String,
         /// Write the pages of all commands to this directory instead
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
@@ -228,6 +231,10 @@ fn size(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
 fn ring_size(text: &str) -> Result<u64, String> {
     size(text, SMALLEST_RING..=LARGEST_FILE).ok_or_else(|| "must be a size from 16K to 1024G".to_owned())
 }
+
+/// The manual pages that are printed by name.
+pub(super) const PROGRAM_PAGE: &str = "usbpipe";
+pub(super) const CONFIG_PAGE: &str = "usbpipe.toml";
 
 /// What `DEVICE` may be. The options beside it are for a selector that no daemon has.
 const DEVICE: &str = "Name in the daemon, or a selector: 2341:0043, 2341:0043:SERIAL, serial:SERIAL, product:NAME, 1-1.4 or \

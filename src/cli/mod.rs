@@ -164,7 +164,7 @@ fn dispatch(args: Args) -> Outcome {
             status::print_line(String::from_utf8_lossy(&script).trim_end())?;
             Ok(0)
         }
-        Command::Man { out } => man::man(out),
+        Command::Man { page, out } => man::man(&page, out),
         Command::System(command) => command.run(dir, config),
     }
 }

@@ -6,7 +6,7 @@ pub(super) const ABOUT: &str =
 pub(super) const FILES: &str = "\
 Files:
   ./usbpipe.toml, ~/.config/usbpipe/usbpipe.toml, /etc/usbpipe/usbpipe.toml
-      the configuration: the first of them that is there
+      the configuration, the first of them that is there; `usbpipe man usbpipe.toml` describes its keys
   /run/usbpipe
       run directory of root and of usbpipe.service; others say --dir /run/usbpipe
 

@@ -5,7 +5,7 @@ pub(super) const ABOUT: &str =
 
 pub(super) const FILES: &str = r"Files:
   usbpipe.toml, %APPDATA%\usbpipe\usbpipe.toml, %PROGRAMDATA%\usbpipe\usbpipe.toml
-      the configuration: the first of them that is there
+      the configuration, the first of them that is there; `usbpipe man usbpipe.toml` describes its keys
   \\.\pipe\usbpipe\NAME\ep_81, \\.\pipe\usbpipe\NAME\serial
       pipes of a device, which programs open as files
   %LOCALAPPDATA%\usbpipe\usbpipe\NAME\device.json

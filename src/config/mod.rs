@@ -32,6 +32,7 @@ mod kinds;
 mod kinds;
 mod meaning;
 mod pipe;
+pub mod reference;
 mod serial;
 mod serial_mode;
 mod typed;

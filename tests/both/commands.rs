@@ -199,6 +199,9 @@ fn the_manual_is_printed_and_written() {
     let page = |name: &str| std::fs::read_to_string(temp.path().join("man").join(name)).unwrap();
     assert!(page("usbpipe.1").contains("usbpipe\\-exec(1)"), "the main page names the others");
     assert!(page("usbpipe-config-check.1").contains(".TH"));
+    let keys = stdout(&ended(usbpipe().args(["man", "usbpipe.toml"])));
+    assert!(keys.contains(".TH usbpipe.toml 5 \" \" \"usbpipe ") && keys.contains("\\fBboot_wait\\fR"), "{keys}");
+    assert_eq!(page("usbpipe.toml.5").trim_end(), keys.trim_end());
 }
 
 #[test]

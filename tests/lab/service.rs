@@ -25,9 +25,15 @@ fn whoever_installs_the_package_has_no_failed_unit_and_who_purges_it_has_its_use
     assert_eq!(access(Path::new("/run/usbpipe")), "usbpipe 750");
     assert!(guest.must(&["id", "usbpipe"]).contains("(usbpipe)"));
     guest.must(&["usbpipe", "config", "check", "-c", "/usr/share/doc/usbpipe/examples/usbpipe.toml"]);
-    for word in
-        ["usbpipe.1.gz", "usbpipe-udev.1.gz", "completions/usbpipe", "_usbpipe", "usbpipe.fish", "60-usbpipe.rules"]
-    {
+    for word in [
+        "usbpipe.1.gz",
+        "usbpipe-udev.1.gz",
+        "man5/usbpipe.toml.5.gz",
+        "completions/usbpipe",
+        "_usbpipe",
+        "usbpipe.fish",
+        "60-usbpipe.rules",
+    ] {
         assert!(package.files().iter().any(|f| f.to_string_lossy().ends_with(word)), "{word}: {:?}", package.files());
     }
 
