@@ -207,6 +207,8 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -228,6 +230,18 @@ mod tests {
         let placed = Match { port: Some("1-1".into()), ..Match::of(&"product:P".parse().unwrap()) };
         assert_eq!(placed.to_string(), "product \"P\", port 1-1");
         assert_eq!(Match::default().to_string(), "any device");
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_selector_says_prints_as_the_selector(
+            text in "[0-9a-f]{4}:[0-9a-f]{4}(:.{1,6})?|(product|serial):.{1,9}|[1-9]{1,2}-[1-9](\\.[1-9]){0,3}|(/dev/|COM).{1,5}",
+        ) {
+            if let Ok(selector) = text.parse::<Selector>() {
+                let printed = Match::of(&selector).to_string();
+                prop_assert_eq!(printed.parse(), Ok(selector), "{}", printed);
+            }
+        }
     }
 
     #[test]
