@@ -12,10 +12,11 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use common::{Bus, Daemon, read_exactly, usbpipe, wait_for, within};
 use firmware_mock::DeviceKind::{Uno, Zero};
-use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+use nix::sys::signal::Signal::{SIGINT, SIGKILL, SIGTERM};
 use tempfile::TempDir;
 use vitals::{inode, mode};
 
@@ -221,16 +222,51 @@ fn the_end_waits_for_a_device_that_takes_nothing_no_longer_than_flush() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
+    for second in [SIGTERM, SIGINT] {
+        let bus = Bus::with(&[Zero]);
+        let mut daemon = Daemon::run(&bus.device("zero", "[[device.pipe]]\nendpoint = 0x02\nflush = \"1h\"\n"));
+        let _writer = stuck_writer(&bus, &daemon);
+        let first = Instant::now();
+        daemon.signal(SIGTERM);
+        // The daemon removes other outlets only after the flush; that it has begun shows in new clients being told.
+        wait_for(|| (daemon.status_is_ending()).then_some(()), || "the end never began".into());
+        assert!(daemon.child.try_wait().unwrap().is_none(), "it flushes");
+        // The same one counts again after a moment.
+        let again = || {
+            daemon.signal(second);
+            daemon.child.try_wait().unwrap()
+        };
+        let status = wait_for(again, || "it goes on".into());
+        assert_eq!(status.code(), Some(1));
+        assert!(second != SIGTERM || first.elapsed() >= Duration::from_millis(200));
+        daemon.wait_said("second signal");
+    }
+}
+
+#[test]
+fn the_same_signal_within_a_moment_counts_once() {
     let bus = Bus::with(&[Zero]);
-    let mut daemon = Daemon::run(&bus.device("zero", "[[device.pipe]]\nendpoint = 0x02\nflush = \"1h\"\n"));
+    let config = bus.device("zero", "[[device.pipe]]\nendpoint = 0x02\nflush = \"500ms\"\n");
+    let mut daemon = Daemon::run(&config);
     let _writer = stuck_writer(&bus, &daemon);
-    daemon.signal(SIGTERM);
-    // The daemon removes other outlets only after the flush; that it has begun shows in new clients being told.
-    wait_for(|| (daemon.status_is_ending()).then_some(()), || "the end never began".into());
-    assert!(daemon.child.try_wait().unwrap().is_none(), "it flushes");
-    daemon.signal(SIGTERM);
-    assert_eq!(daemon.wait_end().code(), Some(1));
-    daemon.wait_said("second signal");
+    let first = Instant::now();
+    while first.elapsed() < Duration::from_millis(20) {
+        daemon.signal(SIGTERM);
+    }
+    assert_eq!(daemon.wait_end().code(), Some(0));
+    assert!(!daemon.dir.exists() && !daemon.said().iter().any(|line| line.contains("second signal")));
+    // It signals its child, and then all of its group.
+    let temp = TempDir::new().unwrap();
+    let (dir, file) = (temp.path().join("run"), temp.path().join("usbpipe.toml"));
+    fs::write(&file, &config).unwrap();
+    let mut program = usbpipe();
+    program.arg("run").arg("--dir").arg(&dir).arg("-c").arg(&file);
+    let mut timed = Command::new("timeout");
+    timed.arg("1").arg(program.get_program()).args(program.get_args());
+    let output = ended(timed);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(124) && said.contains("ready"), "{output:?}");
+    assert!(!dir.exists() && !said.contains("second signal"), "{said}");
 }
 
 #[test]

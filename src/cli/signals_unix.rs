@@ -1,5 +1,7 @@
 //! The signals that end a daemon or have it read its configuration again. What follows from them is others' business.
 
+use std::time::{Duration, Instant};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Outcome};
@@ -9,7 +11,12 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    repeats: Repeats,
 }
+
+/// The last signal that counted. Some programs send one both to a process and to its group, as timeout(1) does.
+#[derive(Debug, Default)]
+struct Repeats(Option<(SignalKind, Instant)>);
 
 /// What a signal means.
 pub(super) enum Received {
@@ -26,14 +33,21 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            repeats: Repeats::default(),
         })
     }
 
     pub(super) async fn next(&mut self) -> Received {
-        tokio::select! {
-            _ = self.terminate.recv() => Received::End,
-            _ = self.interrupt.recv() => Received::End,
-            _ = self.hangup.recv() => Received::Reload,
+        loop {
+            let kind = tokio::select! {
+                _ = self.terminate.recv() => SignalKind::terminate(),
+                _ = self.interrupt.recv() => SignalKind::interrupt(),
+                // What the configuration says may have changed since the last one, however short that was ago.
+                _ = self.hangup.recv() => return Received::Reload,
+            };
+            if self.repeats.counts(kind, Instant::now()) {
+                return Received::End;
+            }
         }
     }
 
@@ -48,5 +62,37 @@ impl Signals {
             () = end => Ok(0),
             () = self.end() => Err(Failure::run_time("ended at once by a second signal; outlets may be left behind")),
         }
+    }
+}
+
+impl Repeats {
+    /// Whether a signal is one of its own: the same one within a moment is not.
+    fn counts(&mut self, kind: SignalKind, now: Instant) -> bool {
+        let is_same = self.0.is_some_and(|(last, then)| last == kind && now.duration_since(then) < ONE_SIGNAL);
+        if !is_same {
+            self.0 = Some((kind, now));
+        }
+        !is_same
+    }
+}
+
+/// No person sends two signals within this time.
+const ONE_SIGNAL: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_signal_within_a_moment_counts_once_and_another_one_always() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let mut counts = |kind, ms| repeats.counts(kind, start + Duration::from_millis(ms));
+        assert!(counts(SignalKind::terminate(), 0));
+        assert!(!counts(SignalKind::terminate(), 0));
+        assert!(!counts(SignalKind::terminate(), 199));
+        assert!(counts(SignalKind::terminate(), 200), "since the one that counted");
+        assert!(counts(SignalKind::interrupt(), 201));
+        assert!(counts(SignalKind::terminate(), 202));
+        assert!(!counts(SignalKind::terminate(), 203));
     }
 }
