@@ -1,7 +1,7 @@
 //! What a daemon's serial line receives, for commands that look on: its bytes and its events, over every unplug and over
 //! the daemon's end. It sends nothing, and takes no byte from other readers.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub(super) struct SerialBytes {
     device: String,
     source: Option<Source>,
     events: Option<TextReader<Source>>,
+    /// What happened after the bytes that are there.
+    later: Option<Event>,
     buffer: Vec<u8>,
     is_lost: bool,
 }
@@ -38,6 +40,8 @@ pub(super) enum News<'a> {
 enum Came {
     Bytes,
     Event(Option<TextLine>),
+    /// There are none for now.
+    NoBytes,
     SourceEnded,
 }
 
@@ -52,6 +56,7 @@ impl SerialBytes {
             device: device.to_owned(),
             source: None,
             events: None,
+            later: None,
             buffer: Vec::with_capacity(CHUNK),
             is_lost: false,
         };
@@ -74,8 +79,12 @@ impl SerialBytes {
             }
             match self.wait().await {
                 Came::Bytes => return News::Bytes(&self.buffer),
-                Came::Event(Some(TextLine::Text(text))) => {
-                    if let Some(event) = self.event(&text) {
+                Came::Event(Some(TextLine::Text(text))) => match self.event(&text) {
+                    Some(event) if BEFORE_BYTES.contains(&event.event.as_str()) => return News::Event(event),
+                    later => self.later = later,
+                },
+                Came::NoBytes => {
+                    if let Some(event) = self.later.take() {
                         return News::Event(event);
                     }
                 }
@@ -83,23 +92,30 @@ impl SerialBytes {
                 Came::Event(None) => (self.events, self.source) = (None, None),
                 Came::SourceEnded => {
                     self.source = None;
+                    if let Some(event) = self.later.take() {
+                        return News::Event(event);
+                    }
                     sleep(RETRY).await;
                 }
             }
         }
     }
 
-    /// Bytes first: what a device said before it went, came before that.
+    /// Events first: what a device says after an attach comes after that. What it said before it went came before that, so
+    /// that such an event waits for the bytes that are there.
     async fn wait(&mut self) -> Came {
-        let Self { source, events, buffer, .. } = self;
+        let Self { source, events, buffer, later, .. } = self;
         buffer.clear();
+        let has_later = later.is_some();
         tokio::select! {
             biased;
+            line = async { match events { Some(events) => events.next().await, None => pending().await } },
+                if !has_later => Came::Event(line),
             read = read(source, buffer) => match read {
                 Ok(1..) => Came::Bytes,
                 _ => Came::SourceEnded,
             },
-            line = async { match events { Some(events) => events.next().await, None => pending().await } } => Came::Event(line),
+            () = ready(()), if has_later => Came::NoBytes,
         }
     }
 
@@ -143,6 +159,8 @@ async fn look_on(dir: &Path, device: &str) -> Result<Source, Failure> {
 const SERIAL: &str = "serial.rx";
 /// That programs come and go is nothing that the device does.
 const WITHOUT_NEWS: &[&str] = &["open", "close", "refuse", "start", "end"];
+/// What happens before the bytes that follow from it.
+const BEFORE_BYTES: &[&str] = &["attach", "resume", "reset"];
 const RETRY: Duration = Duration::from_secs(1);
 const CHUNK: usize = 64 << 10;
 const LONGEST_EVENT: usize = 64 << 10;

@@ -73,9 +73,11 @@ impl Keeper {
         let (phase, phases) = watch::channel(Phase::Attached);
         let (in_use, mut in_use_ended) = mpsc::channel(1);
         let attach = Attach { device: device.clone(), phases, in_use };
-        self.attach(bridged, &attach);
+        bridged.iter().for_each(|b| self.shared.set_endpoint(&b.outlet, b.endpoint));
         self.outlets.write_json();
+        // Before any byte: who listens to both is to know where the session begins.
         self.shared.tell("attach", in_words(device.descriptors()));
+        self.attach(bridged, &attach);
 
         let mut port_watch = self.port_watch.take();
         let ended = self.until_over(&claim, missing, &attach, &mut port_watch).await;
@@ -193,8 +195,8 @@ impl Keeper {
             {
                 serial.attach(attach.device.clone(), function).await;
             }
-            self.attach(free, attach);
             self.shared.tell("attach", format!("interface {interface} is free and bridged now"));
+            self.attach(free, attach);
         }
     }
     /// Selects the settings that are about to be bridged. One that is refused is told; fails when the device has gone.
