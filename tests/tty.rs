@@ -25,7 +25,7 @@ use common::{Bus, Daemon, PATIENCE, kill, read_exactly, read_line, wait_for, wit
 use firmware_mock::DeviceKind;
 use nix::libc::O_NOCTTY;
 use nix::sys::signal::Signal;
-use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use nix::sys::termios::{BaudRate, ControlFlags, InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use vitals::{Events, wait_asleep};
 
 /// A simulated board and the daemon that has it.
@@ -352,6 +352,193 @@ fn the_board_is_reset_when_a_program_opens_its_terminal_if_that_is_asked_for() {
             board.daemon.wait_pipe("uno", line, |pipe| pipe["open"] == false);
         }
     }
+}
+
+/// As often as this test repeats something: this many times a day, and more where somebody has time.
+fn rounds(usual: usize) -> usize {
+    std::env::var("USBPIPE_ROUNDS").map_or(usual, |text| text.parse().unwrap())
+}
+
+/// Waits until the daemon has dealt with the end of every program at the terminal.
+fn wait_left(daemon: &Daemon, device: &str) {
+    let is_tty = |client: &serde_json::Value| client["kind"] == "tty";
+    for line in ["serial.rx", "serial.tx"] {
+        daemon.wait_pipe(device, line, |pipe| !pipe["clients"].as_array().unwrap().iter().any(is_tty));
+    }
+}
+
+#[test]
+fn a_terminal_can_be_opened_while_others_close_it() {
+    let cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("", "outlets = [\"tty\"]"));
+    let mut busy: Vec<_> =
+        (0..3).map(|_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap()).collect();
+    let (path, each) = (tty(&daemon, "board"), rounds(2500));
+    let failures: Vec<String> = thread::scope(|scope| {
+        let program = || {
+            for round in 0..each {
+                let opened = OpenOptions::new().read(true).write(true).custom_flags(O_NOCTTY).open(&path);
+                let port = opened.map_err(|e| format!("open, round {round}: {e}"))?;
+                let mut settings = tcgetattr(&port).map_err(|e| format!("tcgetattr, round {round}: {e}"))?;
+                nix::sys::termios::cfmakeraw(&mut settings);
+                tcsetattr(&port, SetArg::TCSANOW, &settings).map_err(|e| format!("tcsetattr, round {round}: {e}"))?;
+            }
+            Ok(())
+        };
+        let running: Vec<_> = (0..4).map(|_| scope.spawn(program)).collect();
+        running.into_iter().filter_map(|program| program.join().unwrap().err()).collect()
+    });
+    for child in &mut busy {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(failures.is_empty(), "{failures:?}");
+    // And it is a terminal as it was before, of as many as there were at once.
+    cable.echo();
+    let port = open(&daemon, "board");
+    say(&port, "still here");
+    assert_eq!(read_line(&port), "still here");
+    assert!(daemon.descriptors() < 100, "{} descriptors", daemon.descriptors());
+}
+
+#[test]
+fn who_followed_the_link_before_it_changed_is_served() {
+    let board = Board::uno("baud = 57600\n");
+    let before = std::fs::read_link(board.tty()).unwrap();
+    let port = board.open();
+    wait_boot(&port);
+    say(&port, "PING unread");
+    wait_for(|| (!is_silent(&port)).then_some(()), || "no answer".into());
+    drop(port);
+    wait_left(&board.daemon, "uno");
+    assert_ne!(std::fs::read_link(board.tty()).unwrap(), before, "the link leads to another one");
+    // Twice: the first time it waits to be used again, and then it has been used again.
+    for n in 0..2 {
+        let late = OpenOptions::new().read(true).write(true).custom_flags(O_NOCTTY).open(&before).unwrap();
+        assert_eq!(ask(&late, &format!("PING {n}")), format!("PONG {n}"), "nothing is left of the last program");
+        assert_eq!(status(&late, "baud"), "57600");
+        drop(late);
+        wait_left(&board.daemon, "uno");
+    }
+}
+
+/// Sets a terminal so, and reads back what it has.
+fn set_and_get(port: &File, change: impl FnOnce(&mut Termios)) -> (Termios, Termios) {
+    let mut set = tcgetattr(port).unwrap();
+    change(&mut set);
+    // The kernel gives a pseudo-terminal 8 bits without parity, whatever is asked for.
+    set.control_flags.insert(ControlFlags::CS8 | ControlFlags::CREAD);
+    tcsetattr(port, SetArg::TCSANOW, &set).unwrap();
+    (set, tcgetattr(port).unwrap())
+}
+
+#[test]
+fn what_a_program_sets_it_reads_back_also_later() {
+    let board = Board::uno("");
+    let lines = || board.daemon.answer(&["serial", "uno", "lines"]);
+    let wait_speed = |speed: u32| wait_for(|| lines().contains(&format!(" baud={speed} ")).then_some(()), lines);
+    let port = board.open();
+    wait_boot(&port);
+    let speeds = [(BaudRate::B19200, 19_200), (BaudRate::B57600, 57_600), (BaudRate::B300, 300)];
+    for round in 0..rounds(5) {
+        for (code, speed) in speeds {
+            // From nothing, as avrdude and minicom do: EXTPROC is cleared with the rest.
+            let from_nothing = |modes: &mut Termios| {
+                modes.local_flags = LocalFlags::empty();
+                modes.input_flags = InputFlags::IGNBRK;
+                nix::sys::termios::cfsetspeed(modes, code).unwrap();
+            };
+            let (set, got) = set_and_get(&port, from_nothing);
+            assert_eq!(got, set, "round {round}");
+            // The daemon learns of each, though nothing is written, and changes nothing for that.
+            wait_speed(speed);
+            assert_eq!(tcgetattr(&port).unwrap(), set, "round {round}, when the board has {speed}");
+            assert_eq!(status(&port, "baud"), speed.to_string());
+            assert_eq!(tcgetattr(&port).unwrap(), set, "round {round}, after bytes both ways");
+        }
+    }
+    // A program that asks for echo is not echoed, and as soon as bytes come for it, the kernel has to know.
+    let sane = |modes: &mut Termios| modes.local_flags = LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG;
+    let (set, got) = set_and_get(&port, sane);
+    assert_eq!(got, set);
+    assert_eq!(ask(&port, "PING echo"), "PONG echo");
+    let (_, got) = set_and_get(&port, |modes| nix::sys::termios::cfsetspeed(modes, BaudRate::B4800).unwrap());
+    assert!(got.local_flags.contains(LocalFlags::ECHO));
+    assert_eq!(status(&port, "baud"), "4800", "and nothing that the board said came back to it");
+}
+
+#[test]
+fn stty_finds_what_it_has_set() {
+    let board = Board::uno("");
+    let monitor = board.open();
+    wait_boot(&monitor);
+    for _ in 0..rounds(200) {
+        board.stty(&["sane"]);
+    }
+    board.stty(&["sane", "57600"]);
+    assert_eq!(status(&monitor, "baud"), "57600", "and the daemon has heard of it");
+    // Nor do bytes change that which come all the time.
+    let cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("", "outlets = [\"tty\"]"));
+    let (listener, mut far_end) = (open(&daemon, "board"), cable.far_end());
+    thread::spawn(move || while far_end.write_all(b"on and on\n").is_ok() {});
+    thread::spawn(move || while (&listener).read(&mut [0; 4096]).is_ok_and(|n| n > 0) {});
+    for _ in 0..rounds(50) {
+        stty(&daemon, "board", &["sane"]);
+    }
+}
+
+#[test]
+fn a_program_that_only_writes_holds_no_reader_up() {
+    let cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("", "outlets = [\"fifo\", \"tty\"]\npatience = \"forever\""));
+    let only_writes = "exec 4>\"$0\"; echo here >&4; read -r _";
+    let mut shell =
+        Command::new("sh").args(["-c", only_writes]).arg(tty(&daemon, "board")).stdin(Stdio::piped()).spawn().unwrap();
+    assert_eq!(cable.hear(5), b"here\n");
+    let reader = daemon.reader("board/serial.rx");
+    let sent = random(200_000, 9);
+    let mut far_end = cable.far_end();
+    let writer = thread::spawn({
+        let sent = sent.clone();
+        move || far_end.write_all(&sent).unwrap()
+    });
+    assert_same(&sent, &read_exactly(reader, sent.len()).1, 0);
+    writer.join().unwrap();
+    let told = daemon.pipe("board", "serial.rx");
+    assert!(told["clients"].as_array().unwrap().iter().all(|client| client["kind"] != "tty"), "{told}");
+    assert_eq!(told["lost_bytes"], 0);
+    let stdin = shell.stdin.take();
+    drop(stdin);
+    assert!(shell.wait().unwrap().code().is_some());
+    wait_left(&daemon, "board");
+}
+
+#[test]
+fn cat_ends_well_when_the_port_is_pulled_out_where_the_kernel_lets_the_daemon_say_so() {
+    let mut cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("unplug = \"eof\"", "outlets = [\"tty\"]"));
+    let cat =
+        Command::new("cat").arg(tty(&daemon, "board")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    daemon.wait_pipe("board", "serial.rx", |pipe| pipe["open"] == true);
+    cable.say(b"last words\n");
+    daemon.wait_count("board", "serial.rx", "bytes", 11);
+    cable.unplug();
+    let output = within(PATIENCE, move || cat.wait_with_output().unwrap());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "last words\n");
+    let told = String::from_utf8_lossy(&output.stderr);
+    // vhangup(2) is for CAP_SYS_ADMIN; without it the kernel ends a read that waits with EIO.
+    match is_admin(daemon.child.id()) {
+        true => assert!(output.status.success(), "{told}"),
+        false => assert!(told.contains("Input/output error"), "{told}"),
+    }
+}
+
+/// Whether this process has CAP_SYS_ADMIN, see capabilities(7).
+fn is_admin(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(effective.trim(), 16).unwrap() & 1 << 21 != 0
 }
 
 /// Runs a program on the terminal of a fresh board; `None`, told as skipped, where it is not installed.

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::libc::{SYS_kcmp, c_long, syscall};
+use nix::libc::{O_ACCMODE, O_WRONLY, SYS_kcmp, c_int, c_long, syscall};
 
 /// Process numbers of those who have the file at `path` open, without this process.
 pub(super) fn holders(path: &Path) -> Vec<u32> {
@@ -24,24 +24,49 @@ pub fn openers(path: &Path) -> Vec<u32> {
     openers.into_iter().map(|opener| opener.pid).collect()
 }
 
+/// Whether a process has the file at `path` open for reading, or may have: where nobody is seen, somebody out of sight may.
+pub(super) fn is_read(path: &Path) -> bool {
+    let mut all = all_descriptors(path).peekable();
+    all.peek().is_none() || all.any(|descriptor| descriptor.is_for_reading())
+}
+
 /// A file as one process has it open.
 struct Descriptor {
     pid: u32,
     number: u32,
 }
 
-fn descriptors(path: &Path) -> Vec<Descriptor> {
-    let Ok(wanted) = fs::metadata(path).map(|m| (m.dev(), m.ino())) else { return Vec::new() };
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let own = std::process::id();
-    let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    numbers.filter(|&pid| pid != own).filter_map(|pid| descriptor(pid, wanted)).collect()
+impl Descriptor {
+    fn is_for_reading(&self) -> bool {
+        let told = fs::read_to_string(format!("/proc/{}/fdinfo/{}", self.pid, self.number));
+        told.map_or(true, |told| access(&told) != Some(O_WRONLY))
+    }
 }
 
-fn descriptor(pid: u32, wanted: (u64, u64)) -> Option<Descriptor> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-    let found = descriptors.flatten().find(|d| fs::metadata(d.path()).is_ok_and(|m| (m.dev(), m.ino()) == wanted))?;
-    Some(Descriptor { pid, number: found.file_name().to_str()?.parse().ok()? })
+/// The access mode that `/proc/PID/fdinfo/N` tells in octal, see proc_pid_fdinfo(5).
+fn access(told: &str) -> Option<c_int> {
+    let flags = told.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    c_int::from_str_radix(flags.trim(), 8).ok().map(|flags| flags & O_ACCMODE)
+}
+
+/// One for each process.
+fn descriptors(path: &Path) -> Vec<Descriptor> {
+    let mut one_each: Vec<Descriptor> = all_descriptors(path).collect();
+    one_each.dedup_by_key(|descriptor| descriptor.pid);
+    one_each
+}
+
+fn all_descriptors(path: &Path) -> impl Iterator<Item = Descriptor> {
+    let wanted = fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let processes = wanted.and_then(|_| fs::read_dir("/proc").ok()).into_iter().flatten().flatten();
+    let own = std::process::id();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers.filter(move |&pid| pid != own).flat_map(move |pid| {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let same =
+            descriptors.filter(move |d| fs::metadata(d.path()).is_ok_and(|m| Some((m.dev(), m.ino())) == wanted));
+        same.filter_map(move |d| Some(Descriptor { pid, number: d.file_name().to_str()?.parse().ok()? }))
+    })
 }
 
 /// Whether two descriptors come from one open(2): kcmp(2). Where the kernel does not tell, they count as two.
@@ -67,6 +92,25 @@ mod tests {
     /// Waits for bytes that never come.
     fn cat(stdin: impl Into<Stdio>) -> Child {
         Command::new("cat").stdin(stdin).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_program_that_only_writes_does_not_read() {
+        assert_eq!(access("pos:\t0\nflags:\t0100001\nmnt_id:\t14\n"), Some(O_WRONLY));
+        assert_eq!(access("pos:\t0\nflags:\t0104002\n"), Some(nix::libc::O_RDWR));
+        assert_eq!((access("flags:\t9\n"), access("")), (None, None));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let written = std::fs::File::create(&path).unwrap();
+        assert!(is_read(&path), "nobody is seen");
+        let mut writer = Command::new("sleep").arg("60").stdout(written).spawn().unwrap();
+        assert!(!is_read(&path));
+        let mut reader = Command::new("sleep").arg("60").stdin(std::fs::File::open(&path).unwrap()).spawn().unwrap();
+        assert!(is_read(&path));
+        for child in [&mut writer, &mut reader] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]

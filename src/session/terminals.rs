@@ -75,7 +75,7 @@ async fn attend(tty: Tty, mut gone: JoinSet<()>, shared: Arc<Shared>, serial: Ar
             Change::Set(settings) => serial.terminal_set(settings).await,
             Change::Closed => break,
             Change::Abandoned => {
-                news.let_programs_read().await;
+                news.hang_up().await;
                 break;
             }
         }

@@ -22,10 +22,14 @@ struct All {
 }
 
 struct State {
-    /// The master of the terminal that waits for a program, or none, and then those that are in use. Each is removed
-    /// before it is closed.
+    /// The masters of the terminals that nobody has open, and then those that are in use. Each is removed before it is
+    /// closed.
     masters: Vec<pollfd>,
+    /// How many of them nobody has open.
+    idle: usize,
     stirring: Stirring,
+    /// Those in use of which the kernel reports nothing: [`super::unheard_linux`].
+    unheard: Vec<Arc<Pty>>,
     /// Whether there is nothing new at any of them unless something stirs.
     is_quiet: bool,
     /// Of how many terminals something was seen and not dealt with.
@@ -36,7 +40,8 @@ impl Settling {
     /// Of no terminals yet; their openings are told by this watcher.
     pub(super) fn new(watcher: &Watcher) -> Self {
         let stirring = Stirring::new(watcher);
-        let state = State { masters: vec![entry(NONE)], stirring, is_quiet: false, held: 0 };
+        let (masters, unheard) = (Vec::new(), Vec::new());
+        let state = State { masters, idle: 0, stirring, unheard, is_quiet: false, held: 0 };
         Self(Arc::new(All { state: Mutex::new(state), progress: Notify::new() }))
     }
 
@@ -50,8 +55,7 @@ impl Settling {
     pub(super) fn is_alone(&self, master: RawFd) -> bool {
         let mut state = self.state();
         state.look();
-        let [_waiting, used @ ..] = &state.masters[..] else { return true };
-        used.iter().all(|other| other.fd == master || other.revents & POLLHUP != 0)
+        state.masters[state.idle..].iter().all(|other| other.fd == master || other.revents & POLLHUP != 0)
     }
 
     /// Waits until there is nothing to wait for.
@@ -65,11 +69,26 @@ impl Settling {
         }
     }
 
-    pub(super) fn set_waiting(&self, pty: Option<&Pty>) {
+    pub(super) fn set_idle<'a>(&self, idle: impl Iterator<Item = &'a Arc<Pty>>) {
         let mut state = self.state();
-        let old = std::mem::replace(&mut state.masters[0], entry(pty.map_or(NONE, Pty::as_raw_fd)));
-        if let Some(pty) = pty.filter(|pty| pty.as_raw_fd() != old.fd) {
-            state.heed(pty);
+        let before = state.idle;
+        let mut now = Vec::with_capacity(before + 1);
+        for pty in idle {
+            if !state.masters[..before].iter().any(|old| old.fd == pty.as_raw_fd()) {
+                state.heed(pty);
+            }
+            now.push(entry(pty.as_raw_fd()));
+        }
+        state.idle = now.len();
+        state.masters.splice(..before, now);
+    }
+
+    /// Whether the kernel reports what programs set at this terminal, which is in use.
+    pub(super) fn set_unheard(&self, pty: &Arc<Pty>, is_unheard: bool) {
+        let mut state = self.state();
+        state.unheard.retain(|other| !Arc::ptr_eq(other, pty));
+        if is_unheard {
+            state.unheard.push(pty.clone());
         }
     }
 
@@ -84,7 +103,10 @@ impl Settling {
     /// A terminal is about to be closed.
     pub(super) fn remove(&self, master: RawFd, is_held: bool) {
         let mut state = self.state();
-        state.masters.retain(|entry| entry.fd != master);
+        state.unheard.retain(|pty| pty.as_raw_fd() != master);
+        let State { masters, idle, .. } = &mut *state;
+        let used = masters.split_off(*idle);
+        masters.extend(used.into_iter().filter(|entry| entry.fd != master));
         state.held -= usize::from(is_held);
         self.0.progress.notify_waiters();
     }
@@ -104,16 +126,18 @@ impl Settling {
 }
 
 impl State {
-    /// Whether the reactor will tell of something: that a program has opened the one that waits, or was there and set
+    /// Whether the reactor will tell of something: that a program has opened one that is idle, or was there and set
     /// something, or has set another.
     fn has_news(&mut self) -> bool {
+        if self.unheard.iter().any(|pty| pty.has_unheard()) {
+            return true;
+        }
         if self.is_quiet && !self.stirring.is_any() {
             return false;
         }
         let is_answered = self.look();
-        let [waiting, used @ ..] = &self.masters[..] else { return false };
-        let is_opened = waiting.fd != NONE && waiting.revents & POLLHUP == 0;
-        let is_set = waiting.revents & POLLPRI != 0 || used.iter().any(|used| used.revents & POLLPRI != 0);
+        let is_opened = self.masters[..self.idle].iter().any(|idle| idle.revents & POLLHUP == 0);
+        let is_set = self.masters.iter().any(|any| any.revents & POLLPRI != 0);
         self.is_quiet = is_answered && !is_opened && !is_set;
         is_opened || is_set
     }
@@ -134,6 +158,3 @@ impl State {
 fn entry(fd: RawFd) -> pollfd {
     pollfd { fd, events: POLLPRI, revents: 0 }
 }
-
-/// Is passed over by poll(2).
-const NONE: RawFd = -1;

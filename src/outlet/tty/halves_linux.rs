@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -13,15 +14,24 @@ use nix::libc::EIO;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Sleep, sleep};
 
 use super::all_linux::Settling;
 use super::pty_linux::{News, Pty, Received};
+use super::unheard_linux::GRACE;
 use super::{Change, Tty};
+use crate::outlet::holders::is_read;
 use crate::outlet::{Sink, Source};
 use crate::reactor::Room;
 
 /// What programs read from the terminal.
-pub struct TtySink(Arc<Shared>, Room);
+pub struct TtySink {
+    shared: Arc<Shared>,
+    room: Room,
+    /// Runs while a program is left the time to read back what it set.
+    grace: Option<Pin<Box<Sleep>>>,
+}
 
 /// What programs write to the terminal.
 pub struct TtySource(Arc<Shared>);
@@ -30,11 +40,20 @@ pub struct TtySource(Arc<Shared>);
 pub struct TtyNews(Arc<Shared>);
 
 struct Shared {
-    io: AsyncFd<Pty>,
+    /// Leaves the reactor before `back` gives the terminal to another [`Tty`]: fields are dropped in this order.
+    io: AsyncFd<Arc<Pty>>,
+    back: Back,
     all: Settling,
     state: Mutex<State>,
     /// Tells [`TtyNews`] that another part saw something.
     seen: Notify,
+}
+
+/// Gives a terminal back that programs have left.
+struct Back {
+    pty: Arc<Pty>,
+    is_left: bool,
+    to: UnboundedSender<Arc<Pty>>,
 }
 
 #[derive(Default)]
@@ -45,14 +64,29 @@ struct State {
     is_held: bool,
     /// Whether the last program has closed it.
     is_closed: bool,
+    /// Whether all that programs wrote before that was read.
+    is_left: bool,
     /// Whether a half was dropped.
     is_abandoned: bool,
+    reading: Reading,
     /// Whether what waits for programs did not fit.
     is_full: bool,
     skip: Skip,
     /// Who waits for the end of any of these.
     source: Option<Waker>,
     sink: Option<Waker>,
+}
+
+/// Whether programs can read what they are given: one that opened the terminal for writing alone cannot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Reading {
+    /// It was not asked, because they took all so far.
+    #[default]
+    Unknown,
+    /// It is to be asked.
+    Doubted,
+    Possible,
+    Never,
 }
 
 /// Programs want nothing of what was there before (tcflush(3), TCIFLUSH). What did not fit the terminal waits
@@ -66,16 +100,19 @@ enum Skip {
 }
 
 impl Tty {
-    /// A terminal that a program has opened. What it writes waits until [`TtyNews::next`] is asked.
-    pub(super) fn new(pty: Pty, all: &Settling) -> io::Result<Self> {
+    /// A terminal that a program has opened, with what is known of it. What it writes waits until [`TtyNews::next`] is
+    /// asked. When the last program has left it, the terminal goes `to` whoever has use for it.
+    pub(super) fn new(pty: Arc<Pty>, all: &Settling, news: News, to: UnboundedSender<Arc<Pty>>) -> io::Result<Self> {
         let interest = Interest::READABLE | Interest::PRIORITY;
-        // SAFETY: a `Pty` is moved in and its descriptor never replaced, so that it stays open and the same.
-        let io = unsafe { AsyncFd::register_with_interest(pty, interest) }?;
+        // SAFETY: an `Arc<Pty>` is moved in and its descriptor never replaced, so that it stays open and the same.
+        let io = unsafe { AsyncFd::register_with_interest(pty.clone(), interest) }?;
+        let back = Back { pty, is_left: false, to };
         let state = Mutex::new(State { is_held: true, ..State::default() });
         all.add(io.get_ref());
-        let shared = Arc::new(Shared { io, all: all.clone(), state, seen: Notify::new() });
+        let shared = Arc::new(Shared { io, back, all: all.clone(), state, seen: Notify::new() });
+        shared.hand_over(news);
         Ok(Self {
-            sink: TtySink(shared.clone(), Room::default()),
+            sink: TtySink { shared: shared.clone(), room: Room::default(), grace: None },
             source: TtySource(shared.clone()),
             news: TtyNews(shared),
         })
@@ -84,7 +121,7 @@ impl Tty {
 
 impl Sink for TtySink {
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let Self(shared, room) = self;
+        let Self { shared, room, grace } = self;
         let offered = slices.iter().map(|slice| slice.len()).sum();
         shared.look();
         let mut state = shared.state();
@@ -92,18 +129,34 @@ impl Sink for TtySink {
             return Poll::Ready(Ok(offered));
         }
         // Nothing but a hang-up makes it ready: for room there is [`Room`].
-        if shared.io.poll_write_ready(cx).is_ready() {
+        if state.reading == Reading::Never || shared.io.poll_write_ready(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let pty = shared.io.get_ref();
+        while let Some(time) = pty.cooked_for() {
+            state.is_full = true;
+            let wait = grace.get_or_insert_with(|| Box::pin(sleep(GRACE.saturating_sub(time))));
+            ready!(wait.as_mut().poll(cx));
+            *grace = None;
+            if pty.cooked_for().is_none_or(|time| time >= GRACE) {
+                drop(state);
+                shared.listen_again();
+                state = shared.state();
+            }
+        }
         let written = room.poll_write(cx, pty.as_fd(), offered, || pty.write(slices));
         state.is_full = written.is_pending();
+        // A program that has not read this much may be one that cannot.
+        if state.is_full && state.reading == Reading::Unknown {
+            state.reading = Reading::Doubted;
+            shared.seen.notify_one();
+        }
         written
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.state();
-        if state.is_closed {
+        let mut state = self.shared.state();
+        if state.is_closed || state.reading == Reading::Never {
             return Poll::Ready(());
         }
         state.skip = if state.skip == Skip::Due { Skip::Now } else { Skip::No };
@@ -117,10 +170,13 @@ impl Source for TtySource {
         let shared = &self.0;
         while !shared.is_held(cx) {
             let mut ready = ready!(shared.io.poll_read_ready(cx))?;
-            match shared.io.get_ref().read(buffer) {
+            let Some(most) = shared.most(buffer.len()) else { continue };
+            match shared.io.get_ref().read(&mut buffer[..most]) {
+                // They came after the last look at what was set.
+                Ok(Received::Bytes(0)) => {}
                 Ok(Received::Bytes(n)) => {
                     // The kernel gives all that it has, and tells anew of what comes later.
-                    if n < buffer.len().min(MOST_AT_ONCE) {
+                    if n < most.min(MOST_AT_ONCE) {
                         ready.clear_ready();
                     }
                     return Poll::Ready(Ok(n));
@@ -131,6 +187,7 @@ impl Source for TtySource {
                     ready.clear_ready();
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.raw_os_error() == Some(EIO) => {
+                    shared.state().is_left = true;
                     return Poll::Ready(Ok(0));
                 }
                 Err(e) => return Poll::Ready(Err(e)),
@@ -152,7 +209,11 @@ impl TtyNews {
             if let Some(end) = self.0.end() {
                 return end;
             }
-            self.0.wait().await;
+            if self.0.state().reading == Reading::Doubted {
+                self.0.look_who_reads().await;
+            } else {
+                self.0.wait().await;
+            }
         }
     }
 
@@ -161,14 +222,18 @@ impl TtyNews {
         self.0.all.is_alone(self.0.io.as_raw_fd())
     }
 
-    /// Waits until programs have read what was written for them, but not forever: there is no event for it.
-    pub async fn let_programs_read(&self) {
+    /// Hangs up on programs once they have read what was written for them, but does not wait for that forever: there is no
+    /// event for it. Where the kernel allows it, they find the end of file.
+    pub async fn hang_up(&self) {
+        let pty = self.0.io.get_ref();
         for _ in 0..LEAVE_ROUNDS {
-            let pty = self.0.io.get_ref();
             if !pty.is_open() || pty.unread().map_or(true, |bytes| bytes == 0) {
-                return;
+                break;
             }
-            tokio::time::sleep(LEAVE_PAUSE).await;
+            sleep(LEAVE_PAUSE).await;
+        }
+        if let Err(e) = pty.hang_up() {
+            tracing::debug!("{}: a read that waits ends with EIO: {e}", self.0.node());
         }
     }
 
@@ -198,6 +263,7 @@ impl Shared {
 
     /// Waits for anything but bytes.
     async fn wait(&self) {
+        let is_unheard = self.io.get_ref().unheard.is_any();
         tokio::select! {
             biased;
             () = self.seen.notified() => {}
@@ -207,7 +273,54 @@ impl Shared {
                 // The reactor ends, and everything with it.
                 Err(_) => self.state().close(),
             },
+            () = sleep(UNHEARD_PAUSE), if is_unheard => self.look_at_unheard(),
         }
+    }
+
+    /// What the kernel does not report now is compared, so that a program that only listens has its speed.
+    fn look_at_unheard(&self) {
+        let pty = self.io.get_ref();
+        if pty.has_unheard() {
+            return self.hand_over(News::SET);
+        }
+        if pty.is_settled_down() {
+            self.listen_again();
+        }
+    }
+
+    /// Lets the sink end where no program reads: it would only hold up the other readers.
+    async fn look_who_reads(&self) {
+        let node = self.io.get_ref().node().to_owned();
+        let is_read = tokio::task::spawn_blocking(move || is_read(&node)).await.unwrap_or(true);
+        let mut state = self.state();
+        state.reading = if is_read { Reading::Possible } else { Reading::Never };
+        wake(&mut state.sink);
+    }
+
+    fn listen_again(&self) {
+        match self.io.get_ref().listen_again() {
+            Ok(news) => {
+                self.all.set_unheard(&self.back.pty, false);
+                self.hand_over(news);
+            }
+            Err(e) => tracing::error!("{}: programs are no longer heard of: {e}", self.node()),
+        }
+    }
+
+    /// How many bytes of this many may be read now; none after a program has set something that the kernel does not
+    /// report, until that was dealt with.
+    fn most(&self, room: usize) -> Option<usize> {
+        let pty = self.io.get_ref();
+        if !pty.unheard.is_any() {
+            return Some(room);
+        }
+        // What comes later may have been written after something was set.
+        let most = room.min(pty.readable());
+        if pty.has_unheard() {
+            self.hand_over(News::SET);
+            return None;
+        }
+        Some(most)
     }
 
     /// Takes note of what a program set before the next byte goes to it, which might be echoed otherwise. Costs no
@@ -229,10 +342,11 @@ impl Shared {
         let mut state = self.state();
         state.news.add(news);
         if news.is_set() {
-            match self.io.get_ref().keep_listening() {
-                Ok(more) => state.news.add(more),
-                Err(e) => tracing::error!("{}: programs are no longer heard of: {e}", self.node()),
+            let pty = self.io.get_ref();
+            if let Err(e) = pty.note_modes() {
+                tracing::error!("{}: what was set cannot be seen: {e}", self.node());
             }
+            self.all.set_unheard(&self.back.pty, pty.unheard.is_any());
         }
         if news.is_input_flushed() && std::mem::take(&mut state.is_full) {
             state.skip = Skip::Due;
@@ -291,7 +405,21 @@ impl State {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.all.remove(self.io.as_raw_fd(), self.state().is_held);
+        let (is_held, is_left) = {
+            let state = self.state();
+            (state.is_held, state.is_left)
+        };
+        self.all.remove(self.io.as_raw_fd(), is_held);
+        self.back.is_left = is_left;
+    }
+}
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        if self.is_left {
+            // Where nobody has use for it, it is closed.
+            let _ = self.to.send(self.pty.clone());
+        }
     }
 }
 
@@ -304,7 +432,9 @@ impl Drop for TtyNews {
 
 impl Drop for TtySink {
     fn drop(&mut self) {
-        self.0.abandon();
+        if self.shared.state().reading != Reading::Never {
+            self.shared.abandon();
+        }
     }
 }
 
@@ -329,6 +459,8 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
 
 /// Bytes of one read, at most: the kernel's buffer of a terminal, less one for packet mode.
 const MOST_AT_ONCE: usize = 4095;
+/// How often what the kernel does not report is compared.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(20);
 const LEAVE_PAUSE: Duration = Duration::from_millis(10);
 /// Programs that do not read for longer than this many pauses lose what they have not read.
 const LEAVE_ROUNDS: u32 = 100;

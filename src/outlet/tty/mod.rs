@@ -1,8 +1,10 @@
 //! The outlet that programs take for a serial port: a link to a pseudo-terminal, and each opening finds a fresh one.
 //!
 //! ```text
-//!   link ──► a terminal that waits ── a program opens it ──► Tty: its bytes, and what it sets ── it closes it ──► gone
-//!     └────► the next one that waits ──► …
+//!   link ──► a terminal that waits ── a program opens it ──► Tty: its bytes, and what it sets ── it closes it ──► renewed
+//!     └────► the next one that waits ──► …                                                                           │
+//!               ▲                                                                                                    │
+//!               └────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! So no program finds anything of the last one: no byte, no setting, no lock; and programs that are there at the same
@@ -20,6 +22,8 @@ mod pty_linux;
 mod settings;
 #[cfg(target_os = "linux")]
 mod stirring_linux;
+#[cfg(target_os = "linux")]
+mod unheard_linux;
 #[cfg(target_os = "linux")]
 mod waiting_linux;
 

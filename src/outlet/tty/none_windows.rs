@@ -81,8 +81,8 @@ impl TtyNews {
         match *self {}
     }
 
-    /// Waits for programs that read.
-    pub async fn let_programs_read(&self) {
+    /// Hangs up on programs.
+    pub async fn hang_up(&self) {
         match *self {}
     }
 }

@@ -14,14 +14,20 @@ use nix::fcntl::OFlag;
 use nix::libc::{self, c_int, speed_t, termios2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::termios::{FlowArg, FlushArg, tcflow, tcflush};
 use nix::sys::uio::{readv, writev};
 
 use super::Settings;
+use super::unheard_linux::Unheard;
 
 /// A pseudo-terminal. Dropping it hangs up on the programs that have it open.
 pub(super) struct Pty {
     master: OwnedFd,
     node: PathBuf,
+    /// The modes that the kernel gave it, for the special characters among them.
+    first: termios2,
+    /// What a program set without EXTPROC.
+    pub(super) unheard: Unheard,
 }
 
 /// What a read brought.
@@ -48,10 +54,12 @@ impl Pty {
         grantpt(&master)?;
         unlockpt(&master)?;
         let node = ptsname_r(&master)?.into();
-        let pty = Self { master: master.into(), node };
+        let master = OwnedFd::from(master);
         let on: c_int = 1;
         // SAFETY: TIOCPKT reads one int, which outlives the call, and the descriptor is open.
-        unsafe { raw::tiocpkt(pty.master.as_raw_fd(), &on) }?;
+        unsafe { raw::tiocpkt(master.as_raw_fd(), &on) }?;
+        let first = get(&master)?;
+        let pty = Self { master, node, first, unheard: Unheard::default() };
         pty.set_up(settings)?;
         // Only after a first time does the kernel tell that nobody has it open.
         drop(pty.open()?);
@@ -68,13 +76,22 @@ impl Pty {
         !self.revents().contains(PollFlags::POLLHUP)
     }
 
-    /// Whether nobody has it open, nor did anything to it that is still to be told.
+    /// Whether no program has it open, and none that has left wrote or set anything that was not read yet.
     pub(super) fn is_untouched(&self) -> bool {
-        self.revents() & (PollFlags::POLLHUP | PollFlags::POLLPRI) == PollFlags::POLLHUP
+        self.revents() & (PollFlags::POLLHUP | PollFlags::POLLPRI | PollFlags::POLLIN) == PollFlags::POLLHUP
+    }
+
+    /// Bytes that programs wrote and that can be read now.
+    pub(super) fn readable(&self) -> usize {
+        // It is poll(2) that moves bytes to where they are counted.
+        if !self.revents().contains(PollFlags::POLLIN) {
+            return 0;
+        }
+        count(&self.master).unwrap_or(0)
     }
 
     fn revents(&self) -> PollFlags {
-        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLPRI)];
+        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLPRI | PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::ZERO) {
             Ok(_) => fds[0].revents().unwrap_or(PollFlags::empty()),
             Err(_) => PollFlags::empty(),
@@ -120,19 +137,38 @@ impl Pty {
         Ok(Settings::of(&self.get()?))
     }
 
-    /// Goes on hearing of settings, also after a program has switched that off together with the local modes. Says what
-    /// else there was to hear meanwhile.
+    /// Prepares it for the next program after the last one has closed it: nothing of that one is left, neither bytes
+    /// that it did not read, nor modes, nor a lock.
     ///
     /// # Errors
-    /// Those of ioctl_tty(2).
-    pub(super) fn keep_listening(&self) -> io::Result<News> {
-        let mut modes = self.get()?;
-        if modes.c_lflag & libc::EXTPROC != 0 {
-            return Ok(News::default());
-        }
-        modes.c_lflag |= libc::EXTPROC;
-        self.put(&modes)?;
-        Ok(self.news())
+    /// EBUSY where a program made the terminal exclusive (TIOCEXCL), except for root.
+    pub(super) fn renew(&self, settings: Settings) -> io::Result<()> {
+        let program_side = self.open()?;
+        let fd = program_side.as_raw_fd();
+        let discipline: c_int = N_TTY;
+        let no_size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: TIOCNXCL has no argument, and the descriptor is open.
+        unsafe { raw::tiocnxcl(fd) }?;
+        // SAFETY: TIOCSETD reads one int, which outlives the call, and the descriptor is open.
+        unsafe { raw::tiocsetd(fd, &discipline) }?;
+        // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call, and the descriptor is open.
+        unsafe { raw::tiocswinsz(fd, &no_size) }?;
+        tcflow(&program_side, FlowArg::TCOON)?;
+        tcflush(&program_side, FlushArg::TCIFLUSH)?;
+        self.unheard.forget();
+        self.set_up(settings)
+    }
+
+    /// Has programs that read find the end of file, also those that are waiting. Closing the master alone ends a read
+    /// that waits with EIO.
+    ///
+    /// # Errors
+    /// EPERM without CAP_SYS_ADMIN: the kernel lets nobody else do this.
+    pub(super) fn hang_up(&self) -> io::Result<()> {
+        let program_side = self.open()?;
+        // SAFETY: TIOCVHANGUP has no argument, and the descriptor is open.
+        unsafe { raw::tiocvhangup(program_side.as_raw_fd()) }?;
+        Ok(())
     }
 
     /// Makes it raw, with these settings, for programs that will open it.
@@ -140,7 +176,7 @@ impl Pty {
     /// # Errors
     /// Those of ioctl_tty(2).
     pub(super) fn set_up(&self, settings: Settings) -> io::Result<()> {
-        self.put(&settings.into_raw(self.get()?))?;
+        self.put(&settings.into_raw(self.first))?;
         // That these were set is no news.
         self.news();
         Ok(())
@@ -151,11 +187,7 @@ impl Pty {
     /// # Errors
     /// EBUSY where a program made the terminal exclusive, except for root.
     pub(super) fn unread(&self) -> io::Result<usize> {
-        let program_side = self.open()?;
-        let mut bytes: c_int = 0;
-        // SAFETY: FIONREAD writes one int, which outlives the call, and the descriptor is open.
-        unsafe { raw::fionread(program_side.as_raw_fd(), &mut bytes) }?;
-        Ok(usize::try_from(bytes).unwrap_or(0))
+        count(&self.open()?)
     }
 
     /// The end that programs have, whatever stands at its path by now.
@@ -167,19 +199,31 @@ impl Pty {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    fn put(&self, modes: &termios2) -> io::Result<()> {
+    pub(super) fn put(&self, modes: &termios2) -> io::Result<()> {
         // SAFETY: TCSETS2 reads one termios2, which outlives the call, and the descriptor is open.
         unsafe { raw::tcsets2(self.master.as_raw_fd(), modes) }?;
         Ok(())
     }
 
-    fn get(&self) -> io::Result<termios2> {
-        // SAFETY: a termios2 is numbers, for which all zeros are values.
-        let mut modes: termios2 = unsafe { zeroed() };
-        // SAFETY: TCGETS2 writes one termios2, which outlives the call, and the descriptor is open.
-        unsafe { raw::tcgets2(self.master.as_raw_fd(), &mut modes) }?;
-        Ok(modes)
+    pub(super) fn get(&self) -> io::Result<termios2> {
+        get(&self.master)
     }
+}
+
+fn get(fd: &OwnedFd) -> io::Result<termios2> {
+    // SAFETY: a termios2 is numbers, for which all zeros are values.
+    let mut modes: termios2 = unsafe { zeroed() };
+    // SAFETY: TCGETS2 writes one termios2, which outlives the call, and the descriptor is open.
+    unsafe { raw::tcgets2(fd.as_raw_fd(), &mut modes) }?;
+    Ok(modes)
+}
+
+/// Bytes that can be read.
+fn count(fd: &OwnedFd) -> io::Result<usize> {
+    let mut bytes: c_int = 0;
+    // SAFETY: FIONREAD writes one int, which outlives the call, and the descriptor is open.
+    unsafe { raw::fionread(fd.as_raw_fd(), &mut bytes) }?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 impl AsRawFd for Pty {
@@ -218,6 +262,9 @@ impl Settings {
 }
 
 impl News {
+    /// A program set something, as far as is known.
+    pub(super) const SET: Self = Self(IOCTL);
+
     pub(super) fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }
@@ -229,6 +276,11 @@ impl News {
     /// A program set something (tcsetattr(3)).
     pub(super) fn is_set(self) -> bool {
         self.0 & IOCTL != 0
+    }
+
+    /// Without what a program set.
+    pub(super) fn without_set(self) -> Self {
+        Self(self.0 & !IOCTL)
     }
 
     /// A program threw away what it had not read (tcflush(3), TCIFLUSH).
@@ -246,8 +298,16 @@ mod raw {
     nix::ioctl_write_ptr_bad!(tiocpkt, libc::TIOCPKT, c_int);
     nix::ioctl_write_int_bad!(tiocgptpeer, libc::TIOCGPTPEER);
     nix::ioctl_read_bad!(fionread, libc::FIONREAD, c_int);
+    nix::ioctl_none_bad!(tiocnxcl, libc::TIOCNXCL);
+    nix::ioctl_write_ptr_bad!(tiocsetd, libc::TIOCSETD, c_int);
+    nix::ioctl_write_ptr_bad!(tiocswinsz, libc::TIOCSWINSZ, libc::winsize);
+    nix::ioctl_none_bad!(tiocvhangup, super::TIOCVHANGUP);
 }
 
+/// The usual line discipline, of linux/tty.h.
+const N_TTY: c_int = 0;
+/// Of asm-generic/ioctls.h.
+const TIOCVHANGUP: libc::c_ulong = 0x5437;
 /// TIOCPKT_DATA, TIOCPKT_FLUSHREAD and TIOCPKT_IOCTL of asm-generic/ioctls.h.
 const DATA: u8 = 0;
 const FLUSH_READ: u8 = 1;

@@ -387,7 +387,7 @@ async fn the_end_of_a_terminal_is_a_hang_up_after_what_was_delivered() {
     let Tty { sink, source, mut news } = tty;
     drop(sink);
     assert_eq!(within(news.next()).await, Change::Abandoned);
-    within(news.let_programs_read()).await;
+    within(news.hang_up()).await;
     drop((source, news));
     assert_eq!(within(all).await.unwrap(), told);
     assert_eq!(program.write(b"x").unwrap_err().raw_os_error(), Some(libc::EIO));
