@@ -104,6 +104,39 @@ fn two_readers_that_were_there_before_the_device_are_warned_of_too() {
     expect_warning(&mut events, cats);
 }
 
+#[test]
+fn two_readers_of_one_fifo_are_warned_of_although_both_have_gone() {
+    let bus = Bus::with(&[Zero]);
+    let daemon = Daemon::run(&bus.device("zero", ""));
+    let mut events = Events::of(&daemon);
+    for round in 0..5 {
+        // In one process, which is not looked for twice.
+        let readers = [daemon.reader("zero/ep_81"), daemon.reader("zero/ep_81")];
+        for mut reader in &readers {
+            reader.read_exact(&mut [0; 64]).unwrap();
+        }
+        drop(readers);
+        let warning = events.wait("warning", "zero");
+        let text = warning["text"].as_str().unwrap();
+        assert!(text.starts_with("2 programs had this FIFO open at the same time"), "{text}");
+        assert!(text.contains("socket") && warning["outlet"] == "ep_81", "{text}");
+        // Later on they share what the FIFO still has, and are gone before the bridge goes on.
+        let bytes = text.split(' ').find_map(|word| word.parse().ok().filter(|&n: &u64| n > 2));
+        assert!(round > 0 || bytes.is_some_and(|n| n >= 128), "{text}");
+        daemon.wait_pipe("zero", "ep_81", |pipe| pipe["open"] == false);
+    }
+    // One after the other they take nothing from each other.
+    let mut events = Events::of(&daemon);
+    for _ in 0..5 {
+        daemon.reader("zero/ep_81").read_exact(&mut [0; 64]).unwrap();
+        daemon.wait_pipe("zero", "ep_81", |pipe| pipe["open"] == false);
+    }
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    while let Some(event) = events.next(common::PATIENCE) {
+        assert_ne!(event["event"], "warning", "{event}");
+    }
+}
+
 /// A program that has opened the FIFO.
 fn cat(daemon: &Daemon) -> Child {
     let path = daemon.path("knob/ep_81");

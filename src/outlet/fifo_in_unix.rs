@@ -13,7 +13,6 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,12 +20,11 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use tokio::net::unix::pipe::Sender;
-use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 use super::fifo_out::read_out;
 use super::holders::holders;
-use super::{Changes, Sink, StandingSink, Watcher};
+use super::{Changes, CompetingReaders, Sink, StandingSink, Watcher};
 
 /// The daemon's end of a FIFO that programs read.
 pub struct InFifo {
@@ -37,7 +35,6 @@ pub struct InFifo {
     /// A read end of our own while there is no write end, and whether anybody was reading when it ended.
     anchor: Option<(OwnedFd, bool)>,
     changes: Changes,
-    crowd: Arc<Notify>,
     /// Runs after a change that left a reader, and how many more looks follow it.
     second_look: Option<(Pin<Box<Sleep>>, usize)>,
     packet_mode: bool,
@@ -51,17 +48,10 @@ impl InFifo {
     /// Those of open(2), inotify(7) and fcntl(2).
     pub fn new(path: PathBuf, watcher: &Watcher, packet_mode: bool) -> io::Result<Self> {
         let end = Some(open_write_end(&path, packet_mode)?);
-        let changes = watcher.watch(&path)?;
-        Ok(Self {
-            path,
-            end,
-            active: None,
-            anchor: None,
-            changes,
-            crowd: Arc::default(),
-            second_look: None,
-            packet_mode,
-        })
+        let changes = watcher.watch_each(&path)?;
+        let fifo = Self { path, end, active: None, anchor: None, changes, second_look: None, packet_mode };
+        fifo.changes.competing().start(usize::from(fifo.has_reader()));
+        Ok(fifo)
     }
 
     /// Where it stands.
@@ -75,16 +65,26 @@ impl InFifo {
     }
 
     /// Told when somebody opens or closes it while others read: there may be a second one now, or another one.
-    pub fn crowd(&self) -> Arc<Notify> {
-        self.crowd.clone()
+    pub fn competing(&self) -> CompetingReaders {
+        self.changes.competing().clone()
     }
 
     /// Ready when a program has it open for reading.
     pub fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.has_reader() {
             ready!(self.changes.poll_changed(cx));
+            self.miss();
         }
         Poll::Ready(())
+    }
+
+    /// Nobody reads. Programs may have come and gone, and shared what the FIFO still had.
+    fn miss(&self) {
+        let competing = self.changes.competing();
+        competing.nobody();
+        if competing.is_any() {
+            competing.notify();
+        }
     }
 
     /// Readers get what the FIFO holds and then end of file; whoever opens it now waits.
@@ -93,6 +93,7 @@ impl InFifo {
     /// Those of open(2); it then stays as it was.
     pub fn end(&mut self) -> io::Result<()> {
         if self.end.is_some() {
+            self.changes.competing().mute();
             let had_reader = self.has_reader();
             self.anchor = Some((open(&self.path, READ_FLAGS, Mode::empty())?, had_reader));
             self.active = None;
@@ -112,6 +113,9 @@ impl InFifo {
             }
             self.end = Some(open_write_end(&self.path, self.packet_mode)?);
             self.anchor = None;
+            // What this process did to the FIFO is no news.
+            self.changes.renew(&self.path)?;
+            self.changes.competing().start(usize::from(self.has_reader()));
         }
         Ok(())
     }
@@ -126,9 +130,10 @@ impl StandingSink for InFifo {
         loop {
             ready!(self.changes.poll_changed(cx));
             if self.has_reader() {
-                self.crowd.notify_one();
+                self.changes.competing().notify();
                 return Poll::Ready(());
             }
+            self.miss();
         }
     }
 
@@ -181,11 +186,12 @@ impl Sink for InFifo {
                 self.second_look = next;
             }
             if !self.has_reader() {
+                self.changes.competing().nobody();
                 self.second_look = None;
                 return Poll::Ready(());
             }
             if is_news {
-                self.crowd.notify_one();
+                self.changes.competing().notify();
             }
         }
     }

@@ -2,12 +2,9 @@
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
-
-use super::{Sink, Source, StandingSink, StandingSource, Watcher};
+use super::{CompetingReaders, Sink, Source, StandingSink, StandingSource, Watcher};
 
 /// What several programs would read.
 pub enum InFifo {}
@@ -46,7 +43,7 @@ impl InFifo {
     }
 
     /// Told of second readers.
-    pub fn crowd(&self) -> Arc<Notify> {
+    pub fn competing(&self) -> CompetingReaders {
         match *self {}
     }
 }

@@ -6,6 +6,8 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 mod access;
+#[cfg_attr(windows, allow(dead_code, reason = "Windows has no FIFOs"))]
+mod competing;
 #[cfg(unix)]
 #[path = "dir_unix.rs"]
 mod dir;
@@ -79,6 +81,7 @@ mod watch;
 mod watch;
 
 pub use access::{Access, DirError};
+pub use competing::CompetingReaders;
 pub use dir::Dir;
 pub use end_in::InEnd;
 pub use end_out::OutEnd;

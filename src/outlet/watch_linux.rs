@@ -17,6 +17,8 @@ use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask, Watch
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::CompetingReaders;
+
 /// Watches any number of FIFOs and terminals.
 #[derive(Clone)]
 pub struct Watcher {
@@ -34,12 +36,14 @@ struct Shared {
 struct Listener {
     sender: mpsc::Sender<()>,
     balance: Arc<AtomicI64>,
+    competing: CompetingReaders,
 }
 
 /// News of one FIFO.
 pub struct Changes {
     receiver: mpsc::Receiver<()>,
     balance: Arc<AtomicI64>,
+    competing: CompetingReaders,
     descriptor: WatchDescriptor,
     shared: Arc<Shared>,
 }
@@ -63,7 +67,20 @@ impl Watcher {
     /// # Errors
     /// Those of `inotify_add_watch`.
     pub fn watch(&self, path: &Path) -> io::Result<Changes> {
-        self.watch_for(WatchMask::OPEN | WatchMask::CLOSE, path)
+        self.watch_for(BOTH, path)
+    }
+
+    /// The same, with each opening and closing told: events that are alike and follow one another are told as one, and
+    /// between two of these comes one of the folder.
+    ///
+    /// # Errors
+    /// Those of `inotify_add_watch`.
+    pub fn watch_each(&self, path: &Path) -> io::Result<Changes> {
+        if let Some(folder) = path.parent() {
+            // It ends with the folder. Nobody is told of its events.
+            self.shared.watches.clone().add(folder, BOTH | WatchMask::ONLYDIR)?;
+        }
+        self.watch(path)
     }
 
     /// The same for a terminal, of which only the openings are told.
@@ -80,9 +97,11 @@ impl Watcher {
         let mut listeners = self.shared.listeners();
         let descriptor = self.shared.watches.clone().add(path, mask)?;
         let balance = Arc::<AtomicI64>::default();
-        listeners.insert(descriptor.clone(), Listener { sender, balance: balance.clone() });
+        let competing = CompetingReaders::default();
+        listeners
+            .insert(descriptor.clone(), Listener { sender, balance: balance.clone(), competing: competing.clone() });
         drop(listeners);
-        Ok(Changes { receiver, balance, descriptor, shared: self.shared.clone() })
+        Ok(Changes { receiver, balance, competing, descriptor, shared: self.shared.clone() })
     }
 }
 
@@ -114,6 +133,28 @@ impl Changes {
     /// told as one, so it is good for hints only.
     pub fn balance(&self) -> i64 {
         self.balance.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what happened to the FIFO at `path` so far, and says once that something may have.
+    ///
+    /// # Errors
+    /// Those of `inotify_add_watch`.
+    pub(super) fn renew(&mut self, path: &Path) -> io::Result<()> {
+        let mut watches = self.shared.watches.clone();
+        let mut listeners = self.shared.listeners();
+        let listener = listeners.remove(&self.descriptor);
+        let _ = watches.remove(self.descriptor.clone());
+        self.descriptor = watches.add(path, BOTH | WatchMask::DONT_FOLLOW)?;
+        if let Some(listener) = listener {
+            let _ = listener.sender.try_send(());
+            listeners.insert(self.descriptor.clone(), listener);
+        }
+        Ok(())
+    }
+
+    /// How many have it open at once.
+    pub(super) fn competing(&self) -> &CompetingReaders {
+        &self.competing
     }
 }
 
@@ -149,6 +190,12 @@ impl Listener {
         let opened = i64::from(mask.contains(EventMask::OPEN));
         let closed = i64::from(mask.intersects(EventMask::CLOSE_WRITE | EventMask::CLOSE_NOWRITE));
         self.balance.fetch_add(opened - closed, Ordering::Relaxed);
+        if opened > 0 {
+            self.competing.opened();
+        }
+        if closed > 0 {
+            self.competing.closed();
+        }
         let _ = self.sender.try_send(());
     }
 }
@@ -161,5 +208,6 @@ impl Drop for AbortOnDrop {
     }
 }
 
+const BOTH: WatchMask = WatchMask::OPEN.union(WatchMask::CLOSE);
 /// Bytes; events without a name have 16.
 const EVENT_BUFFER: usize = 1024;

@@ -10,6 +10,7 @@
 //! ```
 
 use std::future::{pending, poll_fn};
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt, stopped
 use super::plan;
 use crate::bridge::{self, BulkIn, InPump, IsoIn, NewReader, Readers, ReadersPolicy, Verdict};
 use crate::config::{Framing, Idle, OnOpen, Patience, PipeConfig, StallPolicy};
-use crate::outlet::{InFifo, openers};
+use crate::outlet::{CompetingReaders, InFifo, openers};
 use crate::usb::descriptors::TransferType;
 use crate::usb::errno::ENOMEM;
 use crate::usb::{Pipe, TransferError};
@@ -119,6 +120,8 @@ impl InLine {
         };
         self.context.problem.clear();
         self.context.found(self.readers.is_open());
+        let competing = self.readers.fifo.as_ref().map(InFifo::competing);
+        competing.iter().for_each(CompetingReaders::begin);
         self.make_pump(attachment);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut open = false;
@@ -140,9 +143,11 @@ impl InLine {
             } else {
                 let over = self.context.stop_or_over(attachment);
                 tokio::select! {
-                    () = poll_fn(|cx| self.readers.poll_opened(cx)) => continue,
+                    () = poll_fn(|cx| self.readers.poll_opened(cx)) => {}
+                    () = changed(competing.as_ref()) => self.tell_competition(None),
                     () = over => return,
                 }
+                continue;
             };
             if self.context.counters.transfers() > before {
                 backoff.reset();
@@ -185,7 +190,16 @@ impl InLine {
             () = watch => Verdict::Stopped,
         };
         self.hub.tell_losses();
+        self.tell_competition(Some(self.hub.fifo().tally().bytes));
         verdict
+    }
+
+    /// Tells of programs that read the FIFO at once, and left before anybody had looked who they are.
+    fn tell_competition(&self, bytes: Option<u64>) {
+        let competing = self.readers.fifo.as_ref().map(InFifo::competing);
+        if let Some(count) = competing.and_then(|competing| competing.take()) {
+            self.context.tell("warning", competed(count, bytes));
+        }
     }
 
     async fn drain(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
@@ -336,8 +350,8 @@ async fn deliver_forever(pump: &mut Option<Pump>, readers: &mut Readers) {
 /// Tells of losses, at most once in a while, and of programs that take each other's bytes. Never ends.
 fn watch(context: &Context, fifo: Option<&InFifo>, hub: Arc<Hub>) -> impl Future<Output = ()> + Send + use<> {
     let (events, device, outlet) = (context.events.clone(), context.device.clone(), context.outlet.clone());
-    let (counters, fifo) = (context.counters.clone(), fifo.map(|fifo| (fifo.crowd(), fifo.path().to_owned())));
-    let tell_crowd = move |event: &str, text: String| events.tell(event, &device, Some(&outlet), text);
+    let (counters, fifo) = (context.counters.clone(), fifo.map(|fifo| (fifo.competing(), fifo.path().to_owned())));
+    let warn = move |text: String| events.tell("warning", &device, Some(&outlet), text);
     let lossy_hub = hub.clone();
     let lossy = async move {
         loop {
@@ -347,29 +361,50 @@ fn watch(context: &Context, fifo: Option<&InFifo>, hub: Arc<Hub>) -> impl Future
         }
     };
     let crowds = async move {
-        let Some((crowd, path)) = fifo else { return pending().await };
+        let Some((competing, path)) = fifo else { return pending().await };
         // Two that came before the pump did were one change; so there is one look without a cause.
-        let _ = tokio::time::timeout(CROWD_PAUSE, crowd.notified()).await;
+        let _ = tokio::time::timeout(CROWD_PAUSE, competing.changed()).await;
         loop {
-            let looked_at = path.clone();
-            let readers = tokio::task::spawn_blocking(move || openers(&looked_at)).await.unwrap_or_default();
+            let mut readers = look(&path).await;
+            if readers.len() < 2 && competing.is_any() {
+                // The kernel tells of an opening before the program has its descriptor.
+                tokio::time::sleep(MOMENT).await;
+                readers = look(&path).await;
+            }
             hub.saw_at_fifo(readers.first().copied());
+            let at_once = competing.take();
             if readers.len() > 1 {
                 let pids: Vec<String> = readers.iter().map(u32::to_string).collect();
-                tell_crowd(
-                    "warning",
-                    format!(
-                        "processes {} read this FIFO and take each other's bytes; let one of them read, and `tee` for \
-                         the others, or give each a socket (`outlets = [\"fifo\", \"socket\"]`)",
-                        pids.join(" and ")
-                    ),
-                );
+                warn(format!("processes {} read this FIFO and take {COMPETING}", pids.join(" and ")));
+            } else if let Some(count) = at_once {
+                warn(competed(count, Some(hub.fifo().tally().bytes)));
             }
-            crowd.notified().await;
+            competing.changed().await;
         }
     };
     async move {
         tokio::join!(lossy, crowds);
+    }
+}
+
+async fn look(path: &Path) -> Vec<u32> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || openers(&path)).await.unwrap_or_default()
+}
+
+/// That so many programs were at the FIFO at once, of which some have gone. So many bytes went to them together; those that
+/// the FIFO still had are not counted.
+fn competed(count: usize, bytes: Option<u64>) -> String {
+    let bytes = bytes.filter(|&bytes| bytes > 0);
+    let shared = bytes.map_or_else(String::new, |bytes| format!(", shared the {bytes} bytes of it"));
+    format!("{count} programs had this FIFO open at the same time{shared} and took {COMPETING}")
+}
+
+/// Resolves when there may be something to tell of competing readers.
+async fn changed(competing: Option<&CompetingReaders>) {
+    match competing {
+        Some(competing) => competing.changed().await,
+        None => pending().await,
     }
 }
 
@@ -383,6 +418,11 @@ pub(super) fn framing(config: Framing) -> bridge::Framing {
     }
 }
 
+/// What several readers of a FIFO do, and what to do about that.
+const COMPETING: &str = "each other's bytes; let one of them read, and `tee` for the others, or give each a socket \
+    (`outlets = [\"fifo\", \"socket\"]`)";
+/// For a program that opens the FIFO to be seen with it.
+const MOMENT: Duration = Duration::from_millis(20);
 /// A program that reads for less than this is not looked at.
 const CROWD_PAUSE: Duration = Duration::from_millis(500);
 /// Losses are gathered for this long before they are told.
