@@ -137,6 +137,28 @@ fn two_readers_of_one_fifo_are_warned_of_although_both_have_gone() {
     }
 }
 
+#[test]
+fn config_check_names_a_program_that_is_not_there_and_where_it_was_looked_for() {
+    let temp = TempDir::new().unwrap();
+    let file = temp.path().join("usbpipe.toml");
+    let check = |run: &str| {
+        let text = format!("[[device]]\nname = \"d\"\nmatch = {{ vid = 1 }}\n[device.serial]\nrun = [{run}]\n");
+        fs::write(&file, text).unwrap();
+        let output = ended(usbpipe().args(["config", "check", "-c"]).arg(&file).env("PATH", "/nowhere:/usr/bin:/bin"));
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = check("\"./logger\", \"--stdin\"");
+    let path = temp.path().join("./logger");
+    assert!(code == 2 && told.contains(&format!("{}:5:8: ", file.display())), "{told}");
+    assert!(told.contains(&format!("{} is not there", path.display())), "{told}");
+    let (code, told) = check("\"no-such-program\"");
+    assert!(code == 2 && told.contains(":5:8: ") && told.contains("PATH (/nowhere:/usr/bin:/bin)"), "{told}");
+    fs::write(&path, "#!/bin/sh\n").unwrap();
+    let (code, told) = check("\"./logger\"");
+    assert!(code == 2 && told.contains("chmod +x"), "{told}");
+    assert_eq!(check("\"sh\"").0, 0);
+}
+
 /// A program that has opened the FIFO.
 fn cat(daemon: &Daemon) -> Child {
     let path = daemon.path("knob/ep_81");

@@ -72,6 +72,10 @@ fn a_port_that_another_program_has_is_waited_for_without_looking_again_and_again
     let status = daemon.wait_status("board", |s| s["state"] == "leased");
     let holder = format!("in use by sh (process {})", other.child.id());
     assert!(status["reason"].as_str().unwrap().contains(&holder), "{status}");
+    let problem = status["problem"].as_str().unwrap();
+    assert!(problem.contains(&holder) && problem.contains("end that program, or let it close the port"), "{status}");
+    let shown = String::from_utf8(daemon.ask(&["status"]).stdout).unwrap();
+    assert!(shown.contains(&format!("\n  problem: {problem}\n")), "{shown}");
     // Not asleep: what others do in the folders above the port may wake it.
     wait_rest(daemon.child.id());
     let mut events = Events::of(&daemon);
@@ -95,12 +99,14 @@ fn with_lock_off_whoever_opens_the_port_gets_it_and_programs_with_outlets_wait()
         assert!(told["text"].as_str().unwrap().contains(&holder), "{told}");
         (&to).write_all(b"early\n").unwrap();
         // Not before the daemon has closed it: that throws away what nobody has read.
-        daemon.wait_status("board", |s| s["state"] == "leased");
+        let status = daemon.wait_status("board", |s| s["state"] == "leased");
+        assert!(status["problem"].as_str().unwrap().contains("when that program closes the port"), "{status}");
         cable.say(b"in sync\n");
         assert_eq!(other.order("read -r answer <&3; echo \"$answer\""), "in sync\n");
         other.close();
         events.wait("resume", "board");
         assert_eq!(cable.hear(6), b"early\n", "round {round}");
+        assert!(daemon.status("board")["problem"].is_null());
         goes_on(&cable, &from, &to);
     }
 }

@@ -209,12 +209,18 @@ fn one_that_is_not_there_is_told_once_and_started_when_it_is() {
     let told = bench.daemon.wait_said("./absent cannot be started");
     let path = bench.file("./absent").display().to_string();
     assert!(told.contains("WARN uno/serial: error:") && told.contains(&format!("{path} is not there")), "{told}");
+    let problem = |status: &Value| status["problem"].as_str().unwrap_or_default().to_owned();
+    let shown = problem(&bench.daemon.status("uno"));
+    assert!(shown.contains(&format!("{path} is not there; put it there")), "{shown}");
+    let text = String::from_utf8(bench.daemon.ask(&["status"]).stdout).unwrap();
+    assert!(text.contains(&format!("  problem: {shown}")), "{text}");
     // Whole at once: half made it would be another reason, and told.
     script(&bench.file("present"), LOGGER);
     fs::rename(bench.file("present"), bench.file("absent")).unwrap();
     bench.lines("heard", 1);
     let told = bench.daemon.said().iter().filter(|line| line.contains("cannot be started")).count();
     assert_eq!(told, 1);
+    assert!(bench.daemon.status("uno")["problem"].is_null(), "it runs");
     let mut bench = Bench::new(Uno, "[\"no-such-program\"]");
     assert!(bench.daemon.wait_said("cannot be started").contains("write its whole path in `run`"));
     let mut bench = Bench::with(Uno, "[device.serial]\nrun = [\"./logger\"]", |folder| {

@@ -1,4 +1,4 @@
-//! `config check`: says whether a configuration would do.
+//! `config check`: says whether a configuration would do, with what it names.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 /// `usbpipe config check`.
 pub(super) fn check(config: Option<PathBuf>) -> Outcome {
     let file = config::find(config.as_deref()).map_err(Failure::usage)?;
-    match Config::load_supported(&file) {
+    match Config::load_complete(&file) {
         Ok(config) => {
             print_line(&format!("{}: good, {} devices", file.display(), config.devices.len()))?;
             Ok(0)

@@ -17,6 +17,9 @@ pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
     }
     for device in &devices {
         print_line(&headline(device))?;
+        if let Some(problem) = &device.problem {
+            print_line(&format!("  problem: {problem}"))?;
+        }
         for pipe in &device.pipes {
             print_line(&format!("  {}", pipe_line(pipe)))?;
             for client in &pipe.clients {

@@ -32,6 +32,13 @@ mod kinds;
 mod kinds;
 mod meaning;
 mod pipe;
+#[cfg(unix)]
+#[path = "program_unix.rs"]
+mod program;
+#[cfg(windows)]
+#[path = "program_windows.rs"]
+mod program;
+mod programs;
 pub mod reference;
 mod serial;
 mod serial_mode;
@@ -48,6 +55,7 @@ pub use pipe::{
     DEFAULT_QUEUE, Framing, Idle, OnOpen, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, Patience, PipeConfig,
     StallPolicy, Underrun, Writers,
 };
+pub use programs::missing_programs;
 pub use serial::{Driver, PROFILES, Program, ResetPolicy, SerialConfig};
 pub use serial_mode::{Parity, SerialMode, SerialModeError, StopBits};
 pub use unsupported::unsupported;
@@ -88,6 +96,17 @@ impl Config {
         let text = error::read_text(file).map_err(|error| vec![error])?;
         let config = Self::parse(&text, file)?;
         let missing = unsupported(&text, file);
+        if missing.is_empty() { Ok(config) } else { Err(missing) }
+    }
+
+    /// As [`Config::load_supported`]; refuses as well what may be put right without the file: see [`missing_programs`].
+    ///
+    /// # Errors
+    /// As [`Config::load_supported`], then those of [`missing_programs`].
+    pub fn load_complete(file: &Path) -> Result<Self, Vec<ConfigError>> {
+        let config = Self::load_supported(file)?;
+        let text = error::read_text(file).map_err(|error| vec![error])?;
+        let missing = missing_programs(&text, file);
         if missing.is_empty() { Ok(config) } else { Err(missing) }
     }
 

@@ -55,6 +55,16 @@ pub struct Program {
     pub folder: PathBuf,
 }
 
+impl Program {
+    /// Where it is.
+    ///
+    /// # Errors
+    /// Where it was looked for, and what to do, in words for people.
+    pub fn find(&self) -> Result<PathBuf, String> {
+        super::program::find(&self.words[0], &self.folder)
+    }
+}
+
 /// Who drives the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]

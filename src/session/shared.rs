@@ -51,6 +51,8 @@ struct State {
     sessions: u64,
     pipes: Vec<PipeEntry>,
     serial: Option<Arc<SerialPort>>,
+    /// What keeps the program of `run` from running.
+    program_problem: Option<String>,
     control_interface: Option<u8>,
 }
 
@@ -162,6 +164,14 @@ impl Shared {
         for pipe in lock(&self.state).pipes.iter().filter(|p| p.outlet == outlet) {
             pipe.problem.limits(text, Instant::now());
         }
+    }
+
+    /// The program of the serial line cannot be started, or can again. True when that is news.
+    pub(super) fn set_program_problem(&self, problem: Option<String>) -> bool {
+        let mut state = lock(&self.state);
+        let is_news = state.program_problem != problem;
+        state.program_problem = problem;
+        is_news
     }
 
     /// The session is over, and with it what was wrong in it.
@@ -323,6 +333,7 @@ impl Shared {
         };
         DeviceStatus {
             name: self.name.clone(),
+            problem: state.problem(),
             state: phase.to_owned(),
             reason: borrower.map(|name| format!("released to {name}")).or_else(|| state.reason.clone()),
             id: d.map(|d| format!("{:04x}:{:04x}", d.vendor_id, d.product_id)),
@@ -339,6 +350,12 @@ impl Shared {
 }
 
 impl State {
+    fn problem(&self) -> Option<String> {
+        let held = self.reason.clone().filter(|_| self.held);
+        let all: Vec<String> = [held, self.program_problem.clone()].into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
     fn is_bootloader(&self) -> bool {
         self.descriptors.as_ref().is_some_and(|d| is_bootloader(d.vendor_id, d.product_id))
     }

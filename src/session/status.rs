@@ -14,6 +14,9 @@ pub struct DeviceStatus {
     /// Why it is not attached, if it is not and something is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// What keeps it from working as configured, and what to do about that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
     /// `vvvv:pppp` of the device last seen.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub id: Option<String>,

@@ -147,7 +147,7 @@ impl Keeper {
             () = self.catch_up(claim, missing, attach) => return None,
             reason = attach.device.gone() => (self.shared.how_it_went(), reason, false),
             () = self.shared.loan.is_wanted() => (Phase::Released, "released".to_owned(), false),
-            others = opened(port_watch) => (Phase::Released, format!("{} is in use by {others}", claim.place), true),
+            others = opened(port_watch) => (Phase::Released, in_use(claim.place, &others), true),
             () = stopped(&mut stop) => return None,
         };
         Some(Ended { how, reason, is_held })
@@ -266,6 +266,10 @@ fn in_words(d: &Descriptors) -> String {
     let product = d.product.as_deref().unwrap_or("no product string");
     let board = board_name(d.vendor_id, d.product_id).map_or_else(String::new, |name| format!(", {name}"));
     format!("{:04x}:{:04x} {product:?}, {} speed{board}", d.vendor_id, d.product_id, d.speed)
+}
+/// Why a port that anybody may open is not bridged now.
+fn in_use(place: &str, others: &str) -> String {
+    format!("{place} is in use by {others}; the bridge goes on when that program closes the port")
 }
 /// Resolves when another program has opened the port that is watched.
 async fn opened(port_watch: &mut Option<PortWatch>) -> String {

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use self::process::Process;
+use self::process::{Process, missing};
 use super::backoff::Backoff;
 use super::hub::Via;
 use super::line::{Stop, stopped};
@@ -104,6 +104,10 @@ impl Presence {
 impl Attendant {
     /// Lives until the daemon stops; nothing of the program is left then.
     pub(super) async fn run(mut self) {
+        // It may be known before the board is there.
+        if let Some(why) = missing(&self.program) {
+            self.fails(why);
+        }
         while let Some(plug) = self.plugged().await {
             if self.attend(plug).await == Over::Stopped {
                 return;
@@ -132,14 +136,16 @@ impl Attendant {
     /// Has the program run until the plug-in is over.
     async fn attend(&mut self, plug: Plug) -> Over {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let mut told = None;
         loop {
             let started = Instant::now();
             let how = match self.start() {
-                Ok(seated) => match self.watch(seated, plug).await {
-                    Ok(how) => Ok(how),
-                    Err(over) => return over,
-                },
+                Ok(seated) => {
+                    self.shared.set_program_problem(None);
+                    match self.watch(seated, plug).await {
+                        Ok(how) => Ok(how),
+                        Err(over) => return over,
+                    }
+                }
                 Err(why) => Err(why),
             };
             if started.elapsed() >= SETTLED {
@@ -148,15 +154,18 @@ impl Attendant {
             let pause = backoff.step();
             match how {
                 Ok(how) => self.tell("end", format!("{how}; it is started again in {} s", pause.as_secs_f32())),
-                Err(why) if told.as_ref() != Some(&why) => {
-                    self.tell("error", format!("{why}; it is tried again"));
-                    told = Some(why);
-                }
-                Err(_) => {}
+                Err(why) => self.fails(why),
             }
             if let Ok(over) = timeout(pause, self.over(plug)).await {
                 return over;
             }
+        }
+    }
+
+    /// It cannot be started, which is told once.
+    fn fails(&self, why: String) {
+        if self.shared.set_program_problem(Some(why.clone())) {
+            self.tell("error", format!("{why}; it is tried again"));
         }
     }
 

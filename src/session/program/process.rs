@@ -93,14 +93,20 @@ fn path(program: &Program) -> PathBuf {
     if is_path(word) { program.folder.join(word) } else { PathBuf::from(word) }
 }
 
+/// Why a program that is not where it is looked for cannot be started.
+pub(super) fn missing(program: &Program) -> Option<String> {
+    let why = program.find().err().filter(|_| program.folder.is_dir())?;
+    Some(format!("{} cannot be started: {why}", program.words[0]))
+}
+
 fn not_started(program: &Program, cause: &io::Error) -> String {
+    if let Some(why) = missing(program) {
+        return why;
+    }
     let (word, path) = (&program.words[0], path(program).display().to_string());
     let advice = match cause.kind() {
         io::ErrorKind::NotFound if !program.folder.is_dir() => {
             format!("the folder of the configuration, {}, is not there", program.folder.display())
-        }
-        io::ErrorKind::NotFound if !is_path(word) => {
-            "no folder of the daemon's PATH has it; write its whole path in `run`".to_owned()
         }
         kind => why_not(kind, &path).unwrap_or_else(|| "correct `run`".to_owned()),
     };
