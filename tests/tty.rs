@@ -541,6 +541,28 @@ fn is_admin(pid: u32) -> bool {
     u64::from_str_radix(effective.trim(), 16).unwrap() & 1 << 21 != 0
 }
 
+#[test]
+fn an_upload_beside_a_monitor_is_warned_of() {
+    let board = Board::uno("reset = \"on-open\"\n");
+    let mut events = Events::of(&board.daemon);
+    let monitor = board.open();
+    while read_line(&monitor) != "READY" {}
+    assert!(board.daemon.status("uno")["problem"].is_null(), "it is alone");
+    let second = board.open();
+    let told = events.wait("warning", "uno");
+    let text = told["text"].as_str().unwrap();
+    assert!(
+        told["outlet"] == "serial.tty" && text.contains("`usbpipe release`") && text.contains("`lock = false`"),
+        "{told}"
+    );
+    let shown = board.daemon.wait_status("uno", |status| status["problem"].is_string());
+    assert!(shown["problem"].as_str().unwrap().contains("`usbpipe release`"), "{shown}");
+    let status = board.daemon.ask(&["status"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("\n  problem: a program is at serial.tty beside others"));
+    drop(second);
+    board.daemon.wait_status("uno", |status| status["problem"].is_null());
+}
+
 /// Runs a program on the terminal of a fresh board; `None`, told as skipped, where it is not installed.
 fn run(program: &str, args: impl Fn(&Board) -> Vec<String>, input: &str) -> Option<String> {
     let board = Board::uno("");

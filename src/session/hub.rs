@@ -32,6 +32,17 @@ pub enum Via {
     Tty,
 }
 
+impl Via {
+    /// As `status` shows it.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Socket => Listener::KIND,
+            Self::Descriptor => "descriptor",
+            Self::Tty => "tty",
+        }
+    }
+}
+
 /// What a line of either direction knows of its programs.
 pub(super) struct Hub {
     device: String,
@@ -238,12 +249,7 @@ impl Hub {
 
 impl Entry {
     fn status(&self) -> ClientStatus {
-        let kind = match self.via {
-            Via::Socket => Listener::KIND,
-            Via::Descriptor => "descriptor",
-            Via::Tty => "tty",
-        };
-        client_status(kind, &self.peer, &self.account)
+        client_status(self.via.kind(), &self.peer, &self.account)
     }
 }
 

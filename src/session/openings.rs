@@ -27,7 +27,12 @@ pub(super) struct Openings {
     gate: Arc<Gate>,
     resets: mpsc::Sender<Hold>,
     state: Mutex<State>,
+    /// Lives in each [`Unreset`] as well.
+    unreset: Arc<()>,
 }
+
+/// A program that came beside others, so that its opening did not reset the board, for as long as it is there.
+pub(super) struct Unreset(#[expect(dead_code, reason = "it is counted")] Arc<()>);
 
 #[derive(Default)]
 struct State {
@@ -36,13 +41,31 @@ struct State {
     usage: Usage,
     /// Whether the board has been plugged in since the daemon's start.
     was_away: bool,
+    /// Whether it was told that a program came beside others.
+    is_unreset_told: bool,
 }
 
 impl Openings {
     /// Nobody has anything open. Each due reset arrives at the other end, with the gate shut until it is dropped there.
     pub(super) fn new(policy: ResetPolicy, gate: Arc<Gate>) -> (Self, mpsc::Receiver<Hold>) {
         let (resets, due) = mpsc::channel(1);
-        (Self { policy, gate, resets, state: Mutex::default() }, due)
+        (Self { policy, gate, resets, state: Mutex::default(), unreset: Arc::default() }, due)
+    }
+
+    /// A program has opened a terminal and finds others at the line, or none. Where a reset could have been expected, says
+    /// whether that is news: it is told once until a program finds none.
+    pub(super) fn beside_others(&self, has_others: bool) -> Option<(Unreset, bool)> {
+        if self.policy == ResetPolicy::Never {
+            return None;
+        }
+        let is_news = !std::mem::replace(&mut lock(&self.state).is_unreset_told, has_others);
+        has_others.then(|| (Unreset(self.unreset.clone()), is_news))
+    }
+
+    /// What an uploader would miss among the programs that are there now.
+    pub(super) fn problem(&self) -> Option<String> {
+        let is_any = Arc::strong_count(&self.unreset) > 1;
+        is_any.then(|| format!("a program is at serial.tty beside others: {UNRESET}"))
     }
 
     /// A line of this function, whose counters these are.
@@ -121,6 +144,10 @@ impl Usage {
     }
 }
 
+/// What that means for uploads.
+pub(super) const UNRESET: &str = "only the first program to open the line resets the board, so that an upload through \
+    serial.tty fails; run the uploader by `usbpipe release`, which gives it the board's own port for that time, or set \
+    `lock = false` and let it open that port itself";
 /// A line that nobody has used for so long is idle.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -151,6 +178,21 @@ mod tests {
         assert_eq!(usage.change("serial.rx", true, 9, now + 2 * SILENCE), Some(Line::Silent));
         usage.change("serial.rx", false, 9, now + 3 * SILENCE);
         assert_eq!(usage.change("serial.rx", true, 10, now + 5 * SILENCE), Some(Line::InUse), "it is drained");
+    }
+
+    #[test]
+    fn who_comes_beside_others_is_told_once_and_shown_while_it_is_there() {
+        let (openings, _due) = Openings::new(ResetPolicy::OnOpen, Arc::default());
+        assert!(openings.beside_others(false).is_none() && openings.problem().is_none());
+        let (first, is_news) = openings.beside_others(true).unwrap();
+        assert!(is_news && openings.problem().unwrap().contains("`lock = false`"));
+        let (second, is_news) = openings.beside_others(true).unwrap();
+        assert!(!is_news);
+        drop((first, second));
+        assert!(openings.problem().is_none() && openings.beside_others(false).is_none());
+        assert!(openings.beside_others(true).unwrap().1, "the last one had left meanwhile");
+        let (never, _due) = Openings::new(ResetPolicy::Never, Arc::default());
+        assert!(never.beside_others(true).is_none(), "no program expects a reset");
     }
 
     #[test]

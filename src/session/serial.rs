@@ -94,6 +94,11 @@ impl SerialPort {
         (port, due)
     }
 
+    /// What keeps it from working as somebody may expect.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.openings.problem()
+    }
+
     /// Resets the board each time that is due. Ends only by being dropped.
     pub(super) async fn reset_when_opened(self: Arc<Self>, mut due: mpsc::Receiver<Hold>) {
         while let Some(_hold) = due.recv().await {

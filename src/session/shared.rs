@@ -352,7 +352,8 @@ impl Shared {
 impl State {
     fn problem(&self) -> Option<String> {
         let held = self.reason.clone().filter(|_| self.held);
-        let all: Vec<String> = [held, self.program_problem.clone()].into_iter().flatten().collect();
+        let serial = self.serial.as_ref().and_then(|serial| serial.problem());
+        let all: Vec<String> = [held, self.program_problem.clone(), serial].into_iter().flatten().collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 

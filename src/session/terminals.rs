@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::hub::Via;
 use super::line::{Stop, stopped};
+use super::openings::{UNRESET, Unreset};
 use super::serial::SerialPort;
 use super::shared::Shared;
 use crate::outlet::Peer;
@@ -66,6 +67,7 @@ async fn accept(mut listener: TtyListener, shared: Arc<Shared>, serial: Arc<Seri
 async fn attend(tty: Tty, mut gone: JoinSet<()>, shared: Arc<Shared>, serial: Arc<SerialPort>) {
     let Tty { sink, source, mut news } = tty;
     while gone.join_next().await.is_some() {}
+    let _unreset = warn_if_not_reset(&shared, &serial, news.is_alone());
     serial.terminal_opened().await;
     if let Err(why) = seat(&shared, sink, source) {
         shared.events.tell("refuse", &shared.name, Some(TTY), format!("a program was refused: {why}"));
@@ -81,6 +83,19 @@ async fn attend(tty: Tty, mut gone: JoinSet<()>, shared: Arc<Shared>, serial: Ar
         }
     }
     serial.terminal_closed().await;
+}
+
+/// Tells of a program that finds others at the line: whoever opens it to upload is in vain, because only the first program
+/// resets the board.
+fn warn_if_not_reset(shared: &Shared, serial: &SerialPort, is_only_terminal: bool) -> Option<Unreset> {
+    let others = || ["serial.rx", "serial.tx"].iter().filter_map(|line| shared.hub(line)).flat_map(|hub| hub.clients());
+    let has_others = !is_only_terminal || others().any(|client| client.kind != Via::Tty.kind());
+    let (unreset, is_news) = serial.openings.beside_others(has_others)?;
+    if is_news {
+        let text = format!("a program opened {TTY} beside others: {UNRESET}");
+        shared.events.tell("warning", &shared.name, Some(TTY), text);
+    }
+    Some(unreset)
 }
 
 /// Whoever is seated at one of the lines only is let go by the other.
