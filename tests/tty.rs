@@ -21,7 +21,7 @@ use std::thread;
 
 use cable::Cable;
 use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
-use common::{Bus, Daemon, PATIENCE, kill, read_exactly, read_line, wait_for, within};
+use common::{Bus, Daemon, PATIENCE, kill, read_exactly, read_line, rounds, wait_for, within};
 use firmware_mock::DeviceKind;
 use nix::libc::O_NOCTTY;
 use nix::sys::signal::Signal;
@@ -354,11 +354,6 @@ fn the_board_is_reset_when_a_program_opens_its_terminal_if_that_is_asked_for() {
     }
 }
 
-/// As often as this test repeats something: this many times a day, and more where somebody has time.
-fn rounds(usual: usize) -> usize {
-    std::env::var("USBPIPE_ROUNDS").map_or(usual, |text| text.parse().unwrap())
-}
-
 /// Waits until the daemon has dealt with the end of every program at the terminal.
 fn wait_left(daemon: &Daemon, device: &str) {
     let is_tty = |client: &serde_json::Value| client["kind"] == "tty";
@@ -373,7 +368,7 @@ fn a_terminal_can_be_opened_while_others_close_it() {
     let daemon = Daemon::run(&cable.device("", "outlets = [\"tty\"]"));
     let mut busy: Vec<_> =
         (0..3).map(|_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap()).collect();
-    let (path, each) = (tty(&daemon, "board"), rounds(2500));
+    let (path, each) = (tty(&daemon, "board"), 50 * rounds(50));
     let failures: Vec<String> = thread::scope(|scope| {
         let program = || {
             for round in 0..each {
@@ -422,6 +417,28 @@ fn who_followed_the_link_before_it_changed_is_served() {
     }
 }
 
+#[test]
+fn programs_that_come_and_go_while_the_board_is_away_leave_nothing_behind() {
+    let mut cable = Cable::new();
+    cable.unplug();
+    let mut daemon = Daemon::run_unattached(&cable.device("", "outlets = [\"tty\"]"));
+    // One that waits, and more than may be there at once.
+    let waiting = open(&daemon, "board");
+    (&waiting).write_all(b"early").unwrap();
+    for _ in 0..300 {
+        let port = open(&daemon, "board");
+        tcsetattr(&port, SetArg::TCSANOW, &tcgetattr(&port).unwrap()).unwrap();
+    }
+    let clients = |pipe: &serde_json::Value| pipe["clients"].as_array().unwrap().len();
+    daemon.wait_pipe("board", "serial.tx", |pipe| clients(pipe) == 1);
+    daemon.wait_pipe("board", "serial.rx", |pipe| clients(pipe) == 1);
+    cable.plug();
+    assert_eq!(cable.hear(5), b"early");
+    cable.say(b"late\n");
+    assert_eq!(read_line(&waiting), "late");
+    assert!(!daemon.said().iter().any(|line| line.contains("refused")), "nobody was one too many");
+}
+
 /// Sets a terminal so, and reads back what it has.
 fn set_and_get(port: &File, change: impl FnOnce(&mut Termios)) -> (Termios, Termios) {
     let mut set = tcgetattr(port).unwrap();
@@ -440,7 +457,7 @@ fn what_a_program_sets_it_reads_back_also_later() {
     let port = board.open();
     wait_boot(&port);
     let speeds = [(BaudRate::B19200, 19_200), (BaudRate::B57600, 57_600), (BaudRate::B300, 300)];
-    for round in 0..rounds(5) {
+    for round in 0..rounds(50).div_ceil(10) {
         for (code, speed) in speeds {
             // From nothing, as avrdude and minicom do: EXTPROC is cleared with the rest.
             let from_nothing = |modes: &mut Termios| {
@@ -472,7 +489,7 @@ fn stty_finds_what_it_has_set() {
     let board = Board::uno("");
     let monitor = board.open();
     wait_boot(&monitor);
-    for _ in 0..rounds(200) {
+    for _ in 0..4 * rounds(50) {
         board.stty(&["sane"]);
     }
     board.stty(&["sane", "57600"]);

@@ -108,6 +108,16 @@ impl<F: StandingSource> Writers<F> {
         }
     }
 
+    /// While the device is away: clients that leave without having written anything are forgotten.
+    pub fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        self.poll_arrivals(cx);
+        let before = self.clients.len();
+        self.clients.retain_mut(|client| client.new.source.poll_left(cx).is_pending());
+        if self.clients.len() < before {
+            self.pass_turn(0);
+        }
+    }
+
     /// The outlet that stands has ended. Ends the connections of all clients, and says how many bytes they had written that nobody will read.
     pub fn dismiss(&mut self) -> usize {
         self.pass_turn(0);

@@ -144,6 +144,12 @@ pub trait Source: Send {
         read.map_ok(|n| if n == 0 { Message::End } else { Message::Of(n) })
     }
 
+    /// While nobody reads this: ready when the last writer has gone and has left nothing to read, as far as an outlet knows
+    /// that.
+    fn poll_left(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// Whether [`Source::poll_message`] gives what a program wrote at once, an empty message too.
     fn keeps_messages(&self) -> bool {
         false

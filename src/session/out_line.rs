@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -51,7 +52,7 @@ impl OutLine {
         if self.context.eof {
             self.end_outlet();
         }
-        while let Some(attachment) = self.context.next_attachment().await {
+        while let Some(attachment) = self.next_attachment().await {
             self.begin_outlet().await;
             self.serve(&attachment).await;
             self.context.counters.set_open(false);
@@ -61,6 +62,18 @@ impl OutLine {
             }
         }
         self.lose("the daemon ended before the device took");
+    }
+
+    /// Waits for the device; programs come and go meanwhile.
+    async fn next_attachment(&mut self) -> Option<Attachment> {
+        let Self { context, writers, .. } = self;
+        tokio::select! {
+            attachment = context.next_attachment() => attachment,
+            never = poll_fn(|cx| {
+                writers.poll_idle(cx);
+                Poll::<Option<Attachment>>::Pending
+            }) => never,
+        }
     }
 
     /// Gives up what was read and not sent, and says so.

@@ -195,6 +195,14 @@ impl Source for TtySource {
         }
         Poll::Pending
     }
+
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (mut state, pty) = (self.0.state(), self.0.io.get_ref());
+        remember(&mut state.source, cx);
+        // Another program that has opened it meanwhile gets a terminal of its own of it, with what was left.
+        state.is_left = state.is_closed && (pty.is_open() || pty.readable() == 0);
+        if state.is_left { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 impl TtyNews {
@@ -400,6 +408,7 @@ impl State {
     fn close(&mut self) {
         self.is_closed = true;
         wake(&mut self.sink);
+        wake(&mut self.source);
     }
 }
 
