@@ -88,7 +88,7 @@ group = \"plugdev\"
             Default::Value(Text::Same("\"hold\"")),
             "\"eof\"",
             "What programs see at an unplug. `hold`: they wait and go on when the device is back. `eof`: readers get end of \
-             file, writers EPIPE.",
+             file, writers EPIPE. At `serial.tty` a read that waits fails with EIO, unless the daemon has CAP_SYS_ADMIN.",
         ),
         Key::new(
             "timeout",
@@ -252,7 +252,8 @@ reset = \"on-open\"
             Default::Value(Text::Same("\"never\"")),
             "\"on-open\"",
             "When the board is reset. `on-open`: when a program opens an outlet of the line and none was open. `if-idle`: the \
-             same, unless an outlet was open or the board sent something in the last 10 s.",
+             same, unless an outlet was open or the board sent something in the last 10 s. A program that opens \
+             `serial.tty` beside others does not reset the board, so uploads there need `usbpipe release` or `lock = false`.",
         ),
         Key::new(
             "profile",
@@ -295,7 +296,7 @@ reset = \"on-open\"
             Default::Words("no program"),
             "[\"./logger\", \"--stdin\"]",
             "Program to start at each attach, with the line as its stdin and stdout. It runs in the folder of the configuration \
-             and is ended at detach.",
+             and is ended at detach. `config check` refuses one that is not found; the daemon starts without it.",
         ),
         Key::new(
             "on_open",
