@@ -18,4 +18,5 @@ mod log;
 mod options;
 mod peer;
 mod serial;
+mod server;
 mod unplug;

@@ -12,7 +12,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread::{JoinHandle, spawn};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
 
 use usbip_wire::{
     BUSID_LEN, DeviceRecord, Direction, HEADER_LEN, Header, OP_HEADER_LEN, OpCode, OpHeader, RetSubmit, Speed, Submit,
@@ -28,6 +29,34 @@ pub struct Fake {
     pub strings: Vec<Vec<u8>>,
     /// Sent for every transfer that is not to endpoint 0; `None` never answers.
     pub answer: Option<Vec<u8>>,
+    /// What is sent for those transfers instead.
+    pub script: Option<Script>,
+    /// Requests that are answered with a stall, by bRequest.
+    pub refused: &'static [u8],
+    /// The status of the answer to an unlink.
+    pub unlinked: i32,
+    /// Sent as the reply to each transfer after the answer to its unlink.
+    pub late: Option<Vec<u8>>,
+    /// How long an import takes.
+    pub import: Duration,
+    pub seen: Arc<Seen>,
+}
+
+/// The answer to the nth transfer; `None` is a stall.
+pub type Script = fn(usize) -> Option<Vec<u8>>;
+
+/// What a server saw of its clients.
+#[derive(Default)]
+pub struct Seen {
+    /// How many unlinks came together, at most: a server that takes its time answers them one by one.
+    pub unlinks_together: AtomicUsize,
+    pub unlinks: AtomicUsize,
+    /// Transfers that are not to endpoint 0.
+    pub transfers: AtomicUsize,
+    /// Transfers that were in flight when their client had gone.
+    pub left: AtomicUsize,
+    /// Clients that have gone.
+    pub ended: AtomicUsize,
 }
 
 /// What the server does with a connection.
@@ -63,11 +92,17 @@ impl Fake {
             configuration,
             strings: strings.map(string_descriptor).into(),
             answer: Some(b"data".to_vec()),
+            script: None,
+            refused: &[],
+            unlinked: status::ECONNRESET,
+            late: None,
+            import: Duration::ZERO,
+            seen: Arc::default(),
         }
     }
 
     fn describe(&self, setup: [u8; 8]) -> Option<&[u8]> {
-        let [_, 6, index, kind, ..] = setup else { return Some(&[]) };
+        let [_, 6, index, kind, ..] = setup else { return (!self.refused.contains(&setup[1])).then_some(&[]) };
         match (kind, index) {
             (1, _) => Some(&self.device),
             (2, 0) => Some(&self.configuration),
@@ -125,7 +160,8 @@ impl Behaviour {
             }
             Self::Say { bytes, forever } => say(&mut stream, &bytes, forever),
         };
-        drop(result);
+        // The listener's thread has a copy of it.
+        drop((result, stream.shutdown(Shutdown::Both)));
     }
 }
 
@@ -161,6 +197,7 @@ fn negotiate(stream: &mut TcpStream, fake: &Fake) -> std::io::Result<()> {
             }
             _ => {
                 stream.read_exact(&mut [0; BUSID_LEN])?;
+                sleep(fake.import);
                 let mut reply = OpHeader { code: OpCode::RepImport, status: 0 }.encode().to_vec();
                 reply.extend(record);
                 return stream.write_all(&reply);
@@ -171,32 +208,70 @@ fn negotiate(stream: &mut TcpStream, fake: &Fake) -> std::io::Result<()> {
 
 fn serve(stream: &mut TcpStream, fake: &Fake) -> std::io::Result<()> {
     negotiate(stream, fake)?;
+    let mut pending = Vec::new();
+    let result = serve_transfers(stream, fake, &mut pending);
+    fake.seen.left.fetch_add(pending.len(), SeqCst);
+    fake.seen.ended.fetch_add(1, SeqCst);
+    result
+}
+
+fn serve_transfers(stream: &mut TcpStream, fake: &Fake, pending: &mut Vec<Submit>) -> std::io::Result<()> {
     loop {
-        let mut header = [0; HEADER_LEN];
-        stream.read_exact(&mut header)?;
-        match Header::decode(&header).map_err(|_| ErrorKind::InvalidData)? {
+        match next(stream)? {
+            Header::Submit(submit) if submit.endpoint != 0 && fake.answer.is_none() => pending.push(submit),
             Header::Submit(submit) => answer(stream, fake, &submit)?,
-            Header::Unlink { seqnum, .. } => {
-                let reply = Header::RetUnlink { seqnum, status: status::ECONNRESET };
-                stream.write_all(&reply.encode())?;
-            }
+            Header::Unlink { seqnum, victim, .. } => unlink(stream, fake, pending, (seqnum, victim))?,
             _ => return Err(ErrorKind::InvalidData.into()),
         }
     }
 }
 
+/// Answers an unlink, and those that come before that.
+fn unlink(stream: &mut TcpStream, fake: &Fake, pending: &mut Vec<Submit>, first: (u32, u32)) -> std::io::Result<()> {
+    let mut together = vec![first];
+    stream.set_read_timeout(Some(MORE_UNLINKS))?;
+    while let Ok(1) = stream.peek(&mut [0])
+        && let Header::Unlink { seqnum, victim, .. } = next(stream)?
+    {
+        together.push((seqnum, victim));
+    }
+    stream.set_read_timeout(None)?;
+    fake.seen.unlinks_together.fetch_max(together.len(), SeqCst);
+    fake.seen.unlinks.fetch_add(together.len(), SeqCst);
+    for (seqnum, victim) in together {
+        stream.write_all(&Header::RetUnlink { seqnum, status: fake.unlinked }.encode())?;
+        let Some(at) = pending.iter().position(|submit| submit.seqnum == victim) else { continue };
+        let submit = pending.remove(at);
+        if let Some(late) = &fake.late {
+            reply(stream, &submit, Some(late.clone()))?;
+        }
+    }
+    Ok(())
+}
+
+fn next(stream: &mut TcpStream) -> std::io::Result<Header> {
+    let mut header = [0; HEADER_LEN];
+    stream.read_exact(&mut header)?;
+    Header::decode(&header).map_err(|_| ErrorKind::InvalidData.into())
+}
+
 fn answer(stream: &mut TcpStream, fake: &Fake, submit: &Submit) -> std::io::Result<()> {
-    let is_in = submit.direction == Direction::In;
-    if !is_in {
+    if submit.direction == Direction::Out {
         std::io::copy(&mut Read::take(&mut *stream, submit.length.into()), &mut std::io::sink())?;
     }
     let said = match submit.endpoint {
         0 => fake.describe(submit.setup).map(<[u8]>::to_vec),
-        _ => match &fake.answer {
-            Some(data) => Some(data.clone()),
-            None => return Ok(()),
-        },
+        _ => {
+            let number = fake.seen.transfers.fetch_add(1, SeqCst);
+            fake.script.map_or_else(|| fake.answer.clone(), |script| script(number))
+        }
     };
+    reply(stream, submit, said)
+}
+
+/// Replies to a transfer with this, or with a stall.
+fn reply(stream: &mut TcpStream, submit: &Submit, said: Option<Vec<u8>>) -> std::io::Result<()> {
+    let is_in = submit.direction == Direction::In;
     let status = if said.is_some() { status::OK } else { status::EPIPE };
     let mut data = said.unwrap_or_default();
     data.truncate(submit.length as usize);
@@ -207,6 +282,9 @@ fn answer(stream: &mut TcpStream, fake: &Fake, submit: &Submit) -> std::io::Resu
     if is_in { stream.write_all(&data) } else { Ok(()) }
 }
 
+/// How long a server that was told to cancel something waits for more of that before it answers.
+const MORE_UNLINKS: Duration = Duration::from_millis(20);
+
 /// A string descriptor: USB 2.0, 9.6.7.
 pub fn string_descriptor(text: &str) -> Vec<u8> {
     let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -215,7 +293,7 @@ pub fn string_descriptor(text: &str) -> Vec<u8> {
 
 /// What the server says of the device in the import.
 pub fn record(fake: &Fake) -> DeviceRecord {
-    let id = |at: usize| u16::from_le_bytes([fake.device.get(at).copied().unwrap_or(0), 0]);
+    let id = |at: usize| u16::from_le_bytes([at, at + 1].map(|at| fake.device.get(at).copied().unwrap_or(0)));
     DeviceRecord {
         path: "/sys/fake".into(),
         busid: "1-1".into(),

@@ -107,6 +107,15 @@ impl UsbDevice for UsbipDevice {
         self.request(standard::port_reset(0))
     }
 
+    /// Ends the link in order, so that the server has nothing to cancel when its client has gone and can hand the device to
+    /// the next one. The device is of no use after that.
+    fn give_back(&self) -> BoxFuture<'_, ()> {
+        let _ = self.commands.send(Command::End);
+        Box::pin(async {
+            let _ = tokio::time::timeout(END_TIMEOUT, self.gone()).await;
+        })
+    }
+
     fn gone(&self) -> BoxFuture<'_, String> {
         let mut gone = self.gone.clone();
         Box::pin(async move {
@@ -139,6 +148,15 @@ struct UsbipPipe {
     early: Vec<Completion>,
 }
 
+impl UsbipPipe {
+    /// Takes note of a transfer that is given back. One with a lower ordinal was given back before, as cancelled; it is
+    /// what the peer sent for it afterwards.
+    fn came_out(&mut self, ordinal: u64, transfer: Transfer) -> Transfer {
+        self.completed += u64::from(ordinal == self.completed);
+        transfer
+    }
+}
+
 impl Pipe for UsbipPipe {
     fn submit(&mut self, transfer: Transfer) {
         let submission = Submission {
@@ -157,14 +175,13 @@ impl Pipe for UsbipPipe {
 
     fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Transfer> {
         loop {
-            if let Some(at) = self.early.iter().position(|(ordinal, _)| *ordinal == self.completed) {
-                self.completed += 1;
-                return Poll::Ready(self.early.swap_remove(at).1);
+            if let Some(at) = self.early.iter().position(|(ordinal, _)| *ordinal <= self.completed) {
+                let (ordinal, transfer) = self.early.remove(at);
+                return Poll::Ready(self.came_out(ordinal, transfer));
             }
             match self.completions.poll_recv(cx) {
-                Poll::Ready(Some((ordinal, transfer))) if ordinal == self.completed => {
-                    self.completed += 1;
-                    return Poll::Ready(transfer);
+                Poll::Ready(Some((ordinal, transfer))) if ordinal <= self.completed => {
+                    return Poll::Ready(self.came_out(ordinal, transfer));
                 }
                 Poll::Ready(Some(early)) => self.early.push(early),
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
@@ -250,6 +267,8 @@ fn placeholder(record: &DeviceRecord) -> Descriptors {
 
 /// Control requests with no data stage: USB 2.0, 9.2.6.4 gives a device 50 ms, a network may add much to it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that takes longer to end a link in order is left to itself.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -283,6 +302,24 @@ mod tests {
         let mut order = Vec::new();
         drain(&mut pipe, |transfer| order.push(transfer.buffer[0])).await;
         assert_eq!(order, [0, 1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_for_cancelled_transfers_afterwards_comes_out_once_and_counts_for_no_other() {
+        let (device, mut link) = device();
+        let mut pipe = device.pipe(0x81, 0);
+        (0..2).for_each(|n| pipe.submit(numbered(n)));
+        let Some(Command::Open { completions, .. }) = link.recv().await else { panic!("a pipe is opened first") };
+        let send = |ordinal, n| completions.send((ordinal, numbered(n))).unwrap();
+        // The newer was cancelled and replied to after all before the older was cancelled.
+        [(1, 1), (1, 11), (0, 0), (0, 10)].into_iter().for_each(|(ordinal, n)| send(ordinal, n));
+        let mut order = Vec::new();
+        drain(&mut pipe, |transfer| order.push(transfer.buffer[0])).await;
+        assert_eq!(order, [0, 1]);
+        pipe.submit(numbered(2));
+        send(2, 2);
+        drain(&mut pipe, |transfer| order.push(transfer.buffer[0])).await;
+        assert_eq!(order, [0, 1, 11, 10, 2]);
     }
 
     #[tokio::test]

@@ -7,15 +7,19 @@
 //! ```text
 //!            ┌───────────────────────────────────────────────┐
 //!   header ──┤ IN data ──► payload ──► packet descriptors ───┴──► header
+//!            ├ of a transfer that was given up, and no data ──► skip ──► header
 //!            └ otherwise ────────────────────────────────────────► header
 //! ```
+//!
+//! USB/IP promises that no reply follows an unlink that was answered with -ECONNRESET, and that the reply was sent before
+//! one that was answered with 0. Not every server keeps that: data that comes later is delivered all the same.
 
 use std::io::{self, IoSliceMut};
 
 use usbip_wire::{HEADER_LEN, Header, ISO_PACKET_LEN, RetSubmit, status};
 
-use super::table::{Entry, Table};
-use crate::usb::TransferError;
+use super::table::{Entry, Late, Table};
+use crate::usb::{Transfer, TransferError};
 
 /// Reads the stream of replies on one link.
 pub(super) struct Inbound {
@@ -40,6 +44,8 @@ enum State {
         seqnum: u32,
         total: usize,
     },
+    /// So many bytes are of no use to anybody.
+    Skip(usize),
 }
 
 impl Inbound {
@@ -113,7 +119,25 @@ impl Inbound {
                     self.state = State::Header;
                     done(entry);
                 }
+                State::Skip(ref mut left) => {
+                    let n = (*left).min(self.end - self.start);
+                    self.start += n;
+                    *left -= n;
+                    if *left > 0 {
+                        return Ok(());
+                    }
+                    self.state = State::Header;
+                }
             }
+        }
+    }
+
+    /// The transfer whose reply has begun to arrive, and how much of the reply is there.
+    pub(super) fn arriving(&self) -> Option<(u32, usize)> {
+        match self.state {
+            State::Payload { seqnum, got, .. } => Some((seqnum, got)),
+            State::Packets { seqnum, .. } => Some((seqnum, self.packets.len())),
+            State::Header | State::Skip(_) => None,
         }
     }
 
@@ -126,19 +150,9 @@ impl Inbound {
     /// Checks a reply against its transfer and says what follows it on the wire.
     fn begin(&mut self, reply: &RetSubmit, table: &mut Table, done: &mut impl FnMut(Entry)) -> Result<(), String> {
         let seqnum = reply.seqnum;
-        let entry = table
-            .get_mut(seqnum)
-            .filter(|e| e.sent)
-            .ok_or_else(|| format!("a reply came to request {seqnum}, which was never made"))?;
+        let Some(entry) = table.get_mut(seqnum).filter(|e| e.sent) else { return self.begin_late(reply, table, done) };
         let transfer = &mut entry.transfer;
-        let actual = reply.actual_length as usize;
-        if actual > transfer.length {
-            return Err(format!("a reply claims {actual} bytes where {} were asked for", transfer.length));
-        }
-        let packets = reply.packets.unwrap_or(0) as usize;
-        if packets != transfer.packets.len() {
-            return Err(format!("a reply has {packets} packets where {} were asked for", transfer.packets.len()));
-        }
+        let actual = checked(reply, transfer.length, transfer.packets.len())?;
         transfer.actual = actual;
         transfer.status = result_of(reply.status);
         let payload = if entry.is_in { actual } else { 0 };
@@ -147,6 +161,24 @@ impl Inbound {
             self.after_payload(seqnum, table, done);
         }
         Ok(())
+    }
+
+    /// The reply to a transfer that was given up: its data is delivered, everything else is of no use any more.
+    fn begin_late(&mut self, reply: &RetSubmit, table: &mut Table, done: &mut impl FnMut(Entry)) -> Result<(), String> {
+        let seqnum = reply.seqnum;
+        let Some(late) = table.take_late(seqnum) else {
+            return Err(format!("a reply came to request {seqnum}, which was never made"));
+        };
+        let Late { pipe, ordinal, is_in, length, packets } = late;
+        let actual = checked(reply, length, packets)?;
+        if !is_in || packets > 0 || actual == 0 {
+            let payload = if is_in { actual } else { 0 };
+            self.state = State::Skip(payload + packets * ISO_PACKET_LEN);
+            return Ok(());
+        }
+        let transfer = Transfer::new(length);
+        table.insert(seqnum, Entry { transfer, pipe, ordinal, is_in, sent: true, unlinking: true, late: true });
+        self.begin(reply, table, done)
     }
 
     fn after_payload(&mut self, seqnum: u32, table: &mut Table, done: &mut impl FnMut(Entry)) {
@@ -163,13 +195,28 @@ impl Inbound {
     }
 }
 
-/// A cancelled transfer gets no reply of its own; one that had been answered before is no longer in the table.
-fn end_unlink(seqnum: u32, _status: i32, table: &mut Table, done: &mut impl FnMut(Entry)) -> Result<(), String> {
+/// Checks what a reply says of its length against what was asked for, and returns the number of bytes.
+fn checked(reply: &RetSubmit, length: usize, packets: usize) -> Result<usize, String> {
+    let actual = reply.actual_length as usize;
+    if actual > length {
+        return Err(format!("a reply claims {actual} bytes where {length} were asked for"));
+    }
+    let replied = reply.packets.unwrap_or(0) as usize;
+    if replied != packets {
+        return Err(format!("a reply has {replied} packets where {packets} were asked for"));
+    }
+    Ok(actual)
+}
+
+/// One that had been replied to before is no longer in the table.
+fn end_unlink(seqnum: u32, code: i32, table: &mut Table, done: &mut impl FnMut(Entry)) -> Result<(), String> {
     let victim = table
         .take_unlink(seqnum)
         .ok_or_else(|| format!("an answer came to cancellation {seqnum}, which was never asked for"))?;
-    if let Some(mut entry) = table.remove(victim) {
-        entry.transfer = entry.transfer.fail(TransferError::Cancelled);
+    if code == status::OK && table.expect_reply(victim) {
+        return Ok(());
+    }
+    if let Some(entry) = table.give_up(victim) {
         done(entry);
     }
     Ok(())
@@ -217,11 +264,13 @@ const AHEAD: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usb::Transfer;
     use proptest::prelude::*;
 
     fn submitted(table: &mut Table, seqnum: u32, transfer: Transfer) {
-        table.insert(seqnum, Entry { transfer, pipe: 1, ordinal: 0, is_in: true, sent: true, unlinking: false });
+        table.insert(
+            seqnum,
+            Entry { transfer, pipe: 1, ordinal: 0, is_in: true, sent: true, unlinking: false, late: false },
+        );
     }
 
     fn reply(seqnum: u32, actual: u32, packets: Option<u32>) -> Vec<u8> {
@@ -298,17 +347,90 @@ mod tests {
         }
     }
 
+    /// Cancels the only transfer in flight and returns the wire form of the answer.
+    fn cancelled(table: &mut Table, status: i32) -> Vec<u8> {
+        assert_eq!(table.cancel(|_| true), 1);
+        let (seqnum, _) = table.next_unlink().unwrap();
+        Header::RetUnlink { seqnum, status }.encode().to_vec()
+    }
+
     #[test]
     fn a_cancelled_transfer_ends_with_the_answer_to_its_unlink() {
         let mut table = Table::default();
         submitted(&mut table, 1, Transfer::new(64));
         let last = (0..10).map(|_| table.next_seqnum()).last();
         assert_eq!(last, Some(11));
-        let unlinks = table.unlink_pipe(1);
-        let wire = Header::RetUnlink { seqnum: unlinks[0].0, status: status::ECONNRESET }.encode();
-        let ended = feed(&mut table, &wire, 1000).unwrap();
+        let answer = cancelled(&mut table, status::ECONNRESET);
+        let ended = feed(&mut table, &answer, 1000).unwrap();
         assert_eq!(ended[0].transfer.status, Err(TransferError::Cancelled));
-        assert!(!table.has_unlinks());
+        assert!(!table.has_unlink());
+    }
+
+    #[test]
+    fn after_an_unlink_that_came_too_late_the_reply_ends_the_transfer_with_its_data() {
+        let mut table = Table::default();
+        submitted(&mut table, 1, Transfer::new(64));
+        let _ = table.next_seqnum();
+        let answer = cancelled(&mut table, status::OK);
+        let ended = feed(&mut table, &answer, 1000).unwrap();
+        assert!(ended.is_empty() && table.expects_reply());
+        let ended = feed(&mut table, &[&reply(1, 3, None)[..], b"abc"].concat(), 1000).unwrap();
+        assert_eq!((ended[0].transfer.received(), ended[0].late), (&b"abc"[..], false));
+        assert!(table.is_empty() && !table.expects_reply());
+    }
+
+    #[test]
+    fn a_reply_that_never_came_is_not_waited_for_again_on_this_link() {
+        let mut table = Table::default();
+        for (seqnum, waits) in [(100, true), (101, false)] {
+            submitted(&mut table, seqnum, Transfer::new(64));
+            let answer = cancelled(&mut table, status::OK);
+            let ended = feed(&mut table, &answer, 1000).unwrap();
+            assert_eq!(ended.is_empty(), waits);
+            let given_up: Vec<Entry> = table.give_up_expected(|_| false).collect();
+            assert_eq!(given_up.len(), usize::from(waits));
+        }
+    }
+
+    #[test]
+    fn data_that_comes_after_its_transfer_was_given_up_is_delivered_and_nothing_else_ends_the_link() {
+        let of_payload = |payload: &[u8]| [&reply(1, payload.len() as u32, None)[..], payload].concat();
+        for chunk in [1, 48, 50, 5000] {
+            for (payload, delivered) in [(&b"late"[..], 1), (b"", 0), (&[9; 3000], 1)] {
+                let mut table = Table::default();
+                submitted(&mut table, 1, Transfer::new(4096));
+                let _ = table.next_seqnum();
+                let answer = cancelled(&mut table, status::ECONNRESET);
+                feed(&mut table, &answer, 1000).unwrap();
+                submitted(&mut table, 3, Transfer::new(64));
+                let wire = [&of_payload(payload)[..], &reply(3, 2, None), b"ok"].concat();
+                let ended = feed(&mut table, &wire, chunk).unwrap();
+                let (last, late) = ended.split_last().unwrap();
+                assert_eq!(last.transfer.received(), b"ok");
+                assert_eq!(late.len(), delivered);
+                assert!(late.iter().all(|e| e.late && e.transfer.received() == payload), "in pieces of {chunk}");
+                let error = feed(&mut table, &of_payload(payload), chunk).err().unwrap();
+                assert!(error.contains("never made"), "a second reply: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_isochronous_reply_is_passed_over_and_a_late_lie_is_named() {
+        let mut table = Table::default();
+        submitted(&mut table, 1, Transfer::isochronous(3, 100));
+        let _ = table.next_seqnum();
+        let answer = cancelled(&mut table, status::ECONNRESET);
+        feed(&mut table, &answer, 1000).unwrap();
+        submitted(&mut table, 3, Transfer::new(64));
+        let late = [reply(1, 150, Some(3)), vec![7; 150 + 3 * ISO_PACKET_LEN]].concat();
+        let ended = feed(&mut table, &[&late[..], &reply(3, 2, None), b"ok"].concat(), 100).unwrap();
+        assert_eq!((ended.len(), ended[0].transfer.received()), (1, &b"ok"[..]));
+
+        submitted(&mut table, 5, Transfer::new(64));
+        let answer = cancelled(&mut table, status::ECONNRESET);
+        feed(&mut table, &answer, 1000).unwrap();
+        assert!(feed(&mut table, &reply(5, 65, None), 1000).err().unwrap().contains("claims 65"));
     }
 
     proptest! {
@@ -323,6 +445,10 @@ mod tests {
                 submitted(&mut table, n, Transfer::new(100));
             }
             submitted(&mut table, 4, Transfer::isochronous(4, 25));
+            for given_up in [3, 4] {
+                table.give_up(given_up);
+            }
+            submitted(&mut table, 5, Transfer::isochronous(4, 25));
             let mut wire = Vec::new();
             for (code, seqnum, status, actual, packets) in headers {
                 let mut bytes = [0u8; HEADER_LEN];

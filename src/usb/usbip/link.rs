@@ -1,15 +1,22 @@
 //! Hot path. The task that owns a link to a USB/IP server.
 //!
 //! ```text
-//!            commands          ┌── socket closed, I/O error, protocol broken, server silent
-//!   open ───────────────► open ┤
-//!            replies           └──► ended: every transfer comes back as disconnected, `gone` says why
+//!            commands           socket closed, I/O error, protocol broken, server silent
+//!   open ───────────────► open ─────────────────────────────────────────────────────────► ended
+//!            replies        │                                                               ▲
+//!                           │ nobody commands it any more                                   │
+//!                           └───────────────► closing ──► lingering ────────────────────────┘
+//!                            what is in flight is unlinked   the server's own end
 //! ```
+//!
+//! Once ended, every transfer comes back as disconnected, and `gone` says why. A server that loses its client while it
+//! cancels something may not survive that, as the kernel's does not; so the socket is closed when nothing is in flight any more.
 //!
 //! It retries nothing: whoever wants the device again opens a new link.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -18,7 +25,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use usbip_wire::{Direction, Header, Submit, flags};
 
 use super::inbound::Inbound;
@@ -36,6 +43,8 @@ pub(super) enum Command {
     Cancel { pipe: PipeId },
     /// Cancel it, and forget what comes back.
     Close { pipe: PipeId },
+    /// Cancel everything and close the link in order.
+    End,
 }
 
 /// A transfer to start.
@@ -49,7 +58,8 @@ pub(super) struct Submission {
     pub(super) transfer: Transfer,
 }
 
-/// A transfer that has ended, and its place among those of its pipe. Cancelled ones come newest first.
+/// A transfer that has ended, and its place among those of its pipe. Cancelled ones come newest first, and what a peer
+/// sends for one of them afterwards comes with its place once more.
 pub(super) type Completion = (u64, Transfer);
 
 /// The state of one link.
@@ -65,6 +75,21 @@ pub(super) struct Link {
     is_due: bool,
     /// Runs while an unlink awaits its answer.
     unlink_timer: Option<Pin<Box<Sleep>>>,
+    /// When all that is being cancelled must be. Each transfer adds a little.
+    unlink_deadline: Instant,
+    /// Runs while a reply is expected although its transfer was unlinked.
+    reply_timer: Option<Pin<Box<Sleep>>>,
+    /// What of such a reply was there when the timer ended the last time.
+    arrived: Option<(u32, usize)>,
+    state: State,
+}
+
+enum State {
+    Open,
+    /// Nobody commands it any more; it is closed when nothing is in flight, or when this time is up.
+    Closing(Pin<Box<Sleep>>),
+    /// The server was told the end, and is given this time to say so, too.
+    Lingering(Pin<Box<Sleep>>),
 }
 
 /// A pipe as its link sees it.
@@ -88,6 +113,10 @@ impl Link {
             outbound: Outbound::default(),
             is_due: false,
             unlink_timer: None,
+            unlink_deadline: Instant::now(),
+            reply_timer: None,
+            arrived: None,
+            state: State::Open,
         }
     }
 
@@ -107,21 +136,43 @@ impl Link {
     /// Ready with the reason when the link has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<String> {
         loop {
-            while let Poll::Ready(command) = self.commands.poll_recv(cx) {
-                match command {
-                    Some(command) => self.accept(command),
-                    None => return Poll::Ready("closed by this side".into()),
-                }
+            while let State::Open = self.state
+                && let Poll::Ready(command) = self.commands.poll_recv(cx)
+            {
+                self.accept(command.unwrap_or(Command::End));
             }
             if let Poll::Ready(Err(e)) = self.poll_write(cx) {
                 return Poll::Ready(describe(&e));
             }
+            if let State::Closing(_) = self.state
+                && self.table.is_empty()
+                && self.outbound.is_empty()
+            {
+                // One that is gone already has nothing to be told.
+                let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+                self.state = State::Lingering(Box::pin(sleep(LINGER)));
+            }
             match self.poll_read(cx) {
                 Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) if matches!(self.state, State::Lingering(_)) => return Poll::Ready(OWN_END.into()),
                 Poll::Ready(Err(reason)) => return Poll::Ready(reason),
-                Poll::Pending => return self.poll_unlink_timer(cx),
+                Poll::Pending => match self.poll_reply_timer(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(reason)) => return Poll::Ready(reason),
+                    Poll::Pending => return self.poll_end(cx),
+                },
             }
         }
+    }
+
+    /// Ready when the time of the server or of the link is up.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        if let State::Closing(limit) | State::Lingering(limit) = &mut self.state
+            && limit.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(OWN_END.into());
+        }
+        self.poll_unlink_timer(cx)
     }
 
     fn accept(&mut self, command: Command) {
@@ -134,6 +185,13 @@ impl Link {
             Command::Close { pipe } => {
                 self.cancel(pipe);
                 self.pipes.retain(|open| open.id != pipe);
+            }
+            Command::End => {
+                self.commands.close();
+                let cancelled = self.table.cancel(|_| true);
+                self.begin_unlinks(cancelled);
+                let limit = self.unlink_deadline.max(Instant::now() + UNLINK_TIMEOUT);
+                self.state = State::Closing(Box::pin(sleep_until(limit)));
             }
         }
     }
@@ -156,7 +214,7 @@ impl Link {
             setup,
         });
         let data = if is_in { 0 } else { transfer.length };
-        self.table.insert(seqnum, Entry { transfer, pipe, ordinal, is_in, sent: false, unlinking: false });
+        self.table.insert(seqnum, Entry { transfer, pipe, ordinal, is_in, sent: false, unlinking: false, late: false });
         self.outbound.push_submit(header.encode(), seqnum, data, &self.table);
         let can_wait = is_in && packets.is_none();
         match self.pipes.iter_mut().find(|open| open.id == pipe) {
@@ -166,16 +224,36 @@ impl Link {
     }
 
     fn cancel(&mut self, pipe: PipeId) {
-        for (seqnum, victim) in self.table.unlink_pipe(pipe) {
-            let Some(entry) = self.table.get(victim) else { continue };
-            let direction = if entry.is_in { Direction::In } else { Direction::Out };
-            let unlink = Header::Unlink { seqnum, devid: self.devid, direction, endpoint: 0, victim };
-            self.outbound.push_header(unlink.encode());
-            self.is_due = true;
+        let cancelled = self.table.cancel(|entry| entry.pipe == pipe);
+        self.begin_unlinks(cancelled);
+    }
+
+    /// So many transfers more are to be unlinked.
+    fn begin_unlinks(&mut self, count: usize) {
+        if count == 0 {
+            return;
         }
-        if self.table.has_unlinks() && self.unlink_timer.is_none() {
-            self.unlink_timer = Some(Box::pin(sleep(UNLINK_TIMEOUT)));
+        if self.unlink_timer.is_none() {
+            self.unlink_deadline = Instant::now() + UNLINK_TIMEOUT;
         }
+        self.unlink_deadline += ONE_MORE * count as u32;
+        self.next_unlink();
+    }
+
+    /// Sends the next unlink, unless one awaits its answer.
+    fn next_unlink(&mut self) {
+        if self.table.has_unlink() {
+            return;
+        }
+        self.unlink_timer = None;
+        let Some((seqnum, victim)) = self.table.next_unlink() else { return };
+        let Some(entry) = self.table.get(victim) else { return };
+        let direction = if entry.is_in { Direction::In } else { Direction::Out };
+        let unlink = Header::Unlink { seqnum, devid: self.devid, direction, endpoint: 0, victim };
+        self.outbound.push_header(unlink.encode());
+        self.is_due = true;
+        let limit = self.unlink_deadline.min(Instant::now() + UNLINK_TIMEOUT);
+        self.unlink_timer = Some(Box::pin(sleep_until(limit)));
     }
 
     /// Writes until nothing is left that is due, or the socket is full.
@@ -209,8 +287,8 @@ impl Link {
                     let (pipes, is_due) = (&mut self.pipes, &mut self.is_due);
                     let done = |entry| *is_due |= finish(pipes, entry);
                     self.inbound.process(&mut self.table, done).map_err(|e| format!("the server broke USB/IP: {e}"))?;
-                    if !self.table.has_unlinks() {
-                        self.unlink_timer = None;
+                    if self.unlink_timer.is_some() {
+                        self.unlink_answered();
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -218,6 +296,34 @@ impl Link {
                 Err(e) => return Poll::Ready(Err(describe(&e))),
             }
         }
+    }
+
+    /// Goes on with what is to be unlinked, if the last unlink has been answered.
+    fn unlink_answered(&mut self) {
+        self.next_unlink();
+        if self.reply_timer.is_none() && self.table.expects_reply() {
+            self.reply_timer = Some(Box::pin(sleep(REPLY_PATIENCE)));
+        }
+    }
+
+    /// Gives up replies that are expected in vain. Ready when the timer has ended, with a reason when the server has
+    /// stopped in the middle of one.
+    fn poll_reply_timer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let Some(timer) = &mut self.reply_timer else { return Poll::Pending };
+        ready!(timer.as_mut().poll(cx));
+        self.reply_timer = None;
+        let arriving = self.inbound.arriving();
+        for entry in self.table.give_up_expected(|seqnum| arriving.is_some_and(|(current, _)| current == seqnum)) {
+            self.is_due |= finish(&mut self.pipes, entry);
+        }
+        let before = std::mem::replace(&mut self.arrived, arriving);
+        if self.table.expects_reply() {
+            if before == arriving {
+                return Poll::Ready(Err(format!("the server stopped in a reply for {} s", UNLINK_TIMEOUT.as_secs())));
+            }
+            self.reply_timer = Some(Box::pin(sleep(UNLINK_TIMEOUT)));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_unlink_timer(&mut self, cx: &mut Context<'_>) -> Poll<String> {
@@ -246,6 +352,14 @@ fn read(stream: &TcpStream, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> 
 /// pipe that waited are due now.
 fn finish(pipes: &mut [OpenPipe], entry: Entry) -> bool {
     let Some(open) = pipes.iter_mut().find(|open| open.id == entry.pipe) else { return false };
+    if entry.late {
+        // The pipe has had this transfer back; only the data is news, however the transfer ended.
+        let status = entry.transfer.status.map_err(|_| TransferError::Cancelled);
+        if entry.transfer.actual > 0 {
+            let _ = open.completions.send((entry.ordinal, Transfer { status, ..entry.transfer }));
+        }
+        return false;
+    }
     open.in_flight -= 1;
     let _ = open.completions.send((entry.ordinal, entry.transfer));
     open.is_due()
@@ -272,3 +386,10 @@ fn describe(error: &io::Error) -> String {
 
 /// How long a server may take to answer an unlink before it is taken for dead.
 const UNLINK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How much longer a server may take in all for each transfer that is cancelled: a slow round trip.
+const ONE_MORE: Duration = Duration::from_millis(100);
+/// How long after an unlink that came too late its reply may come. It was sent before, or is about to be.
+const REPLY_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a server may take to close its side.
+const LINGER: Duration = Duration::from_millis(500);
+const OWN_END: &str = "closed by this side";

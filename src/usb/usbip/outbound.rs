@@ -133,7 +133,9 @@ mod tests {
             let mut table = Table::default();
             let mut transfer = Transfer::new(5);
             transfer.buffer.copy_from_slice(b"hello");
-            table.insert(1, Entry { transfer, pipe: 0, ordinal: 0, is_in: false, sent: false, unlinking: false });
+            let entry =
+                Entry { transfer, pipe: 0, ordinal: 0, is_in: false, sent: false, unlinking: false, late: false };
+            table.insert(1, entry);
             let mut outbound = Outbound::default();
             outbound.push_submit([7; HEADER_LEN], 1, 5, &table);
             let whole = flatten(&outbound, &table);

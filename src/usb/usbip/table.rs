@@ -1,10 +1,18 @@
 //! Hot path. The transfers in flight on one link, by sequence number.
 //!
 //! It finds and forgets; it decides nothing about what a reply means and touches no socket.
+//!
+//! ```text
+//!             cancel                next_unlink            -ECONNRESET
+//!   in flight ───────► to_unlink ─────────────────► unlink ─────────────► late: given back, a bounded number is known
+//!       │                  │      one at a time       │ 0                   ▲                  │
+//!       │                  │                          └──► expected ────────┘ no reply came    │
+//!       └──── reply ───────┴─────────────────── reply ────────┴─────────── reply with data ────┴──► ended
+//! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use crate::usb::Transfer;
+use crate::usb::{Transfer, TransferError};
 
 /// Names a pipe on its link.
 pub(super) type PipeId = u32;
@@ -18,16 +26,36 @@ pub(super) struct Entry {
     pub(super) is_in: bool,
     /// All bytes of the submit have been handed to the kernel, so an answer is possible.
     pub(super) sent: bool,
-    /// An unlink is on its way.
+    /// An unlink is on its way, or waits for the one before it.
     pub(super) unlinking: bool,
+    /// The pipe has this transfer back as cancelled already; here is what came for it after all.
+    pub(super) late: bool,
 }
 
-/// Transfers in flight, and unlinks that await their answers.
+/// A transfer that was given back as cancelled although the peer may still reply to it.
+pub(super) struct Late {
+    pub(super) pipe: PipeId,
+    pub(super) ordinal: u64,
+    pub(super) is_in: bool,
+    pub(super) length: usize,
+    pub(super) packets: usize,
+}
+
+/// Transfers in flight, and their cancellation.
 #[derive(Default)]
 pub(super) struct Table {
     entries: HashMap<u32, Entry>,
-    /// Sequence number of the unlink → of its victim.
-    unlinks: HashMap<u32, u32>,
+    /// Transfers that are to be unlinked, in this order.
+    to_unlink: VecDeque<u32>,
+    /// The unlink that awaits its answer, and its victim. There is one at a time: the kernel's own server does not survive
+    /// many at once.
+    unlink: Option<(u32, u32)>,
+    /// Transfers whose unlink came too late, so that they are replied to.
+    expected: Vec<u32>,
+    /// The server has not replied to such a one, so that no reply is waited for any more.
+    never_replies: bool,
+    /// The oldest are forgotten first.
+    late: VecDeque<(u32, Late)>,
     last_seqnum: u32,
 }
 
@@ -37,7 +65,9 @@ impl Table {
         loop {
             self.last_seqnum = self.last_seqnum.wrapping_add(1);
             let n = self.last_seqnum;
-            if n != 0 && !self.entries.contains_key(&n) && !self.unlinks.contains_key(&n) {
+            if n == 0 {
+                self.late.clear();
+            } else if !self.entries.contains_key(&n) && self.unlink.is_none_or(|(unlink, _)| unlink != n) {
                 return n;
             }
         }
@@ -59,40 +89,150 @@ impl Table {
         self.entries.remove(&seqnum)
     }
 
-    /// Registers an unlink for every transfer of `pipe` that has none yet: (unlink, victim), oldest victim last, so
-    /// that the peer never starts the next transfer while an older one is being cancelled.
-    pub(super) fn unlink_pipe(&mut self, pipe: PipeId) -> Vec<(u32, u32)> {
-        let mut victims: Vec<u32> =
-            self.entries.iter().filter(|(_, e)| e.pipe == pipe && !e.unlinking).map(|(&n, _)| n).collect();
-        victims.sort_unstable_by(|a, b| b.cmp(a));
-        victims
-            .into_iter()
-            .map(|victim| {
-                let unlink = self.next_seqnum();
-                self.unlinks.insert(unlink, victim);
-                if let Some(entry) = self.entries.get_mut(&victim) {
-                    entry.unlinking = true;
-                }
-                (unlink, victim)
-            })
-            .collect()
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
-    /// The victim of an unlink that has been answered.
+    /// Marks every transfer that `wanted` chooses and that has no unlink yet, and returns their number. The oldest is
+    /// unlinked last, so that the peer never starts the next transfer while an older one is being cancelled.
+    pub(super) fn cancel(&mut self, wanted: impl Fn(&Entry) -> bool) -> usize {
+        let chosen = |e: &Entry| !e.unlinking && !e.late && wanted(e);
+        let mut victims: Vec<u32> = self.entries.iter().filter(|(_, e)| chosen(e)).map(|(&n, _)| n).collect();
+        victims.sort_unstable_by(|a, b| b.cmp(a));
+        for victim in &victims {
+            if let Some(entry) = self.entries.get_mut(victim) {
+                entry.unlinking = true;
+            }
+        }
+        self.to_unlink.extend(&victims);
+        victims.len()
+    }
+
+    /// The next unlink to send and its victim, unless one awaits its answer or nothing is left to unlink.
+    pub(super) fn next_unlink(&mut self) -> Option<(u32, u32)> {
+        if self.unlink.is_some() {
+            return None;
+        }
+        // A victim that ended while it waited needs no unlink.
+        let victim = loop {
+            let victim = self.to_unlink.pop_front()?;
+            if self.entries.contains_key(&victim) {
+                break victim;
+            }
+        };
+        self.unlink = Some((self.next_seqnum(), victim));
+        self.unlink
+    }
+
+    /// The victim of this unlink, which has been answered.
     pub(super) fn take_unlink(&mut self, unlink: u32) -> Option<u32> {
-        self.unlinks.remove(&unlink)
+        self.unlink.take_if(|(seqnum, _)| *seqnum == unlink).map(|(_, victim)| victim)
     }
 
     /// Whether any unlink awaits its answer.
-    pub(super) fn has_unlinks(&self) -> bool {
-        !self.unlinks.is_empty()
+    pub(super) fn has_unlink(&self) -> bool {
+        self.unlink.is_some()
+    }
+
+    /// Leaves in flight what was not unlinked because it had ended; false where that is no use.
+    pub(super) fn expect_reply(&mut self, victim: u32) -> bool {
+        let is_expected = !self.never_replies && self.entries.contains_key(&victim);
+        if is_expected {
+            self.expected.push(victim);
+        }
+        is_expected
+    }
+
+    /// Whether a reply is expected that was sent, or will be, although its transfer was unlinked.
+    pub(super) fn expects_reply(&mut self) -> bool {
+        self.expected.retain(|seqnum| self.entries.contains_key(seqnum));
+        !self.expected.is_empty()
+    }
+
+    /// Gives up the transfers whose replies are expected in vain, but for those that are just `arriving`.
+    pub(super) fn give_up_expected(&mut self, arriving: impl Fn(u32) -> bool) -> impl Iterator<Item = Entry> {
+        self.expected.retain(|seqnum| self.entries.contains_key(seqnum));
+        let (kept, missed): (Vec<u32>, Vec<u32>) = self.expected.drain(..).partition(|&seqnum| arriving(seqnum));
+        self.expected = kept;
+        self.never_replies |= !missed.is_empty();
+        missed.into_iter().filter_map(|seqnum| self.give_up(seqnum))
+    }
+
+    /// Takes out a transfer that is given back as cancelled, and remembers what a late reply to it would look like.
+    pub(super) fn give_up(&mut self, seqnum: u32) -> Option<Entry> {
+        let Entry { transfer, pipe, ordinal, is_in, .. } = self.entries.remove(&seqnum)?;
+        if self.late.len() == MOST_LATE {
+            self.late.pop_front();
+        }
+        let (length, packets) = (transfer.length, transfer.packets.len());
+        self.late.push_back((seqnum, Late { pipe, ordinal, is_in, length, packets }));
+        let transfer = transfer.fail(TransferError::Cancelled);
+        Some(Entry { transfer, pipe, ordinal, is_in, sent: true, unlinking: true, late: false })
+    }
+
+    /// The transfer with this number, if it was given up and has not been replied to since.
+    pub(super) fn take_late(&mut self, seqnum: u32) -> Option<Late> {
+        let at = self.late.iter().position(|(known, _)| *known == seqnum)?;
+        self.late.remove(at).map(|(_, late)| late)
     }
 
     /// Takes out everything, in the order of submission.
     pub(super) fn take_all(&mut self) -> Vec<Entry> {
         let mut all: Vec<(u32, Entry)> = self.entries.drain().collect();
         all.sort_unstable_by_key(|&(seqnum, _)| seqnum);
-        self.unlinks.clear();
+        self.to_unlink.clear();
+        self.expected.clear();
+        self.unlink = None;
         all.into_iter().map(|(_, entry)| entry).collect()
+    }
+}
+
+/// Transfers that were given up and are still known. A reply comes later by a round trip or so, not by hundreds of
+/// transfers.
+const MOST_LATE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_flight(count: u32) -> Table {
+        let mut table = Table::default();
+        for ordinal in 0..count {
+            let (seqnum, transfer) = (table.next_seqnum(), Transfer::new(64));
+            let entry = Entry {
+                transfer,
+                pipe: 1,
+                ordinal: ordinal.into(),
+                is_in: true,
+                sent: true,
+                unlinking: false,
+                late: false,
+            };
+            table.insert(seqnum, entry);
+        }
+        table
+    }
+
+    #[test]
+    fn one_unlink_is_outstanding_at_a_time_the_newest_transfer_first_and_none_for_what_ended_meanwhile() {
+        let mut table = in_flight(3);
+        assert_eq!((table.cancel(|e| e.pipe == 1), table.cancel(|_| true)), (3, 0));
+        let (unlink, victim) = table.next_unlink().unwrap();
+        assert_eq!((victim, table.next_unlink()), (3, None), "the first is not answered");
+        assert_eq!(table.take_unlink(unlink + 1), None);
+        assert_eq!(table.take_unlink(unlink), Some(3));
+        table.remove(2);
+        assert_eq!(table.next_unlink().map(|(_, victim)| victim), Some(1));
+    }
+
+    #[test]
+    fn transfers_that_were_given_up_are_remembered_in_a_bounded_number() {
+        let mut table = in_flight(MOST_LATE as u32 + 10);
+        for seqnum in 1..=MOST_LATE as u32 + 10 {
+            assert!(table.give_up(seqnum).is_some());
+        }
+        assert_eq!(table.late.len(), MOST_LATE);
+        assert!(table.take_late(10).is_none() && table.take_late(11).is_some());
+        assert!(table.take_late(11).is_none(), "a second reply is one too many");
     }
 }
