@@ -101,3 +101,30 @@ fn strings_of_a_device_are_only_ever_data() {
     assert!(daemon.end().success());
     assert!(!dir.exists());
 }
+
+#[test]
+fn commands_without_a_daemon_import_a_device_once_and_give_it_back_before_they_end() {
+    let fake = Fake {
+        script: Some(|n| Some(if n < 3 { b"data".to_vec() } else { Vec::new() })),
+        ..Fake::with_strings([""; 3])
+    };
+    let seen = fake.seen.clone();
+    let peer = Peer::new(Behaviour::Serve(fake));
+    let selector = format!("usbip://127.0.0.1:{}/1-1", peer.port);
+    let temp = TempDir::new().unwrap();
+    let commands = [
+        (&["exec", &selector, "--in", "81", "--", "head", "-c", "8"][..], "datadata"),
+        (&["control", &selector, "in", "0x80", "6", "0x0100", "0", "4"], "ok 12010002\n"),
+    ];
+    for (number, (words, expected)) in commands.into_iter().enumerate() {
+        let mut command = usbpipe();
+        command.arg("--dir").arg(temp.path().join("none")).args(words);
+        let output = common::ended(&mut command);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{words:?}");
+        assert!(output.status.success(), "{words:?}");
+        assert_eq!(peer.connections.load(SeqCst), number + 1, "imports after {words:?}");
+        // The server closes its side when it has seen the client's end, for which the client waits.
+        assert_eq!(seen.ended.load(SeqCst), number + 1, "{words:?}");
+        assert_eq!((seen.left.load(SeqCst), seen.unlinks_together.load(SeqCst) <= 1), (0, true), "{words:?}");
+    }
+}

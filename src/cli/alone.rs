@@ -9,10 +9,10 @@ use super::options::BridgeArgs;
 use super::own_place::private_dir;
 use super::signals::Signals;
 use super::{Failure, appearing};
-use crate::config::EndpointDefaults;
+use crate::config::{DeviceConfig, EndpointDefaults};
 use crate::daemon::Daemon;
 use crate::selector::Selector;
-use crate::session::{Own, PipeStatus, check_endpoints, locate};
+use crate::session::{PipeStatus, check_endpoints, locate};
 
 /// A daemon with one device, which is attached.
 pub(super) struct Alone {
@@ -33,23 +33,34 @@ impl Alone {
             config.serial = Some(options.serial_line(&config));
             config.endpoints = EndpointDefaults::default();
         }
-        let found = locate(&config, &Own::default()).await.map_err(Failure::run_time)?;
-        check_endpoints(&config, found.device.descriptors()).map_err(Failure::run_time)?;
-        drop(found);
         let dir = private_dir(&format!("usbpipe-alone-{}", std::process::id()));
         let device = config.name.clone();
         let mut signals = Signals::new()?;
-        let daemon = Daemon::start(&dir, vec![config], None).await.map_err(Failure::run_time)?;
-        let alone = Self { daemon, dir, device };
+        let daemon = Daemon::start(&dir, Vec::new(), None).await.map_err(Failure::run_time)?;
+        let mut alone = Self { daemon, dir, device };
         let problem = tokio::select! {
-            attached = timeout(ATTACH_PATIENCE, alone.attached()) => match attached {
+            taken = alone.take(config) => match taken {
                 Ok(()) => return Ok(alone),
-                Err(_) => format!("{} was there and has gone; try again when it is back", alone.device),
+                Err(problem) => problem,
             },
-            () = signals.end() => "ended by a signal".to_owned(),
+            () = signals.end() => Failure::run_time("ended by a signal"),
         };
         alone.end().await;
-        Err(Failure::run_time(problem))
+        Err(problem)
+    }
+
+    /// Opens the device, once, and waits until it is bridged.
+    async fn take(&mut self, config: DeviceConfig) -> Result<(), Failure> {
+        let found = locate(&config, self.daemon.own()).await.map_err(Failure::run_time)?;
+        if let Err(problem) = check_endpoints(&config, found.device.descriptors()) {
+            found.device.give_back().await;
+            return Err(Failure::run_time(problem));
+        }
+        self.daemon.start_found(config, Some(found)).map_err(Failure::run_time)?;
+        match timeout(ATTACH_PATIENCE, self.attached()).await {
+            Ok(attached) => attached.map_err(Failure::run_time),
+            Err(_) => Err(Failure::run_time(format!("{} does not answer; plug it in again", self.device))),
+        }
     }
 
     /// The run dir.
@@ -62,10 +73,23 @@ impl Alone {
         &self.device
     }
 
-    async fn attached(&self) {
-        while self.daemon.status().iter().any(|d| d.state != "attached") {
-            sleep(LOOK).await;
+    /// Resolves when the device is bridged, or with the reason why it is not. Nothing is waited for that may take long, such
+    /// as the end of another program.
+    async fn attached(&self) -> Result<(), String> {
+        loop {
+            let Some(status) = self.daemon.status().pop() else { return Ok(()) };
+            match status.reason {
+                _ if status.state == "attached" => return Ok(()),
+                Some(reason) => return Err(reason),
+                None => sleep(LOOK).await,
+            }
         }
+    }
+
+    /// Why this outlet cannot be used, such as a driver that has its interface.
+    pub(super) fn problem(&self, outlet: &str) -> Option<String> {
+        let pipes = self.daemon.status().pop()?.pipes;
+        pipes.into_iter().find(|pipe| pipe.outlet == outlet)?.problem
     }
 
     /// Waits until what programs wrote has reached the device, for as long as it goes on taking bytes, or until a signal.
@@ -103,7 +127,7 @@ fn is_in_use(pipe: &PipeStatus) -> bool {
     pipe.counters.open || !pipe.clients.is_empty()
 }
 
-/// How long a device that was there a moment ago may take to be there again.
+/// How long a device that was opened may take until it is bridged.
 const ATTACH_PATIENCE: Duration = Duration::from_secs(10);
 /// A device that takes nothing for so long takes nothing any more: `flush` of its pipes.
 const FLUSH: Duration = Duration::from_secs(1);

@@ -36,9 +36,9 @@ async fn control_alone(selector: &Selector, options: &BridgeArgs, request: &str)
         Err(error) => return Ok(Answer::from(error).to_string()),
     };
     let found = locate(&config, &Own::default()).await.map_err(Failure::run_time)?;
-    check_endpoints(&config, found.device.descriptors()).map_err(Failure::run_time)?;
     let mut signals = Signals::new()?;
     let answer = async {
+        check_endpoints(&config, found.device.descriptors()).map_err(Failure::run_time)?;
         prepare(&*found.device, options, &request).await?;
         Ok(execute(&*found.device, &request, config.timeout).await.to_string())
     };

@@ -48,8 +48,7 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Opt
     let count = devices.len() + named.selectors.len();
     let admin = passed_socket(&dir).map_err(Failure::run_time)?;
     let mut daemon = Daemon::start(&dir, devices, admin).await.map_err(Failure::run_time)?;
-    let mut appearing = Appearing::new(daemon.own().clone());
-    named.selectors.into_iter().for_each(|selector| appearing.wait_for(selector, named.options));
+    let mut appearing = Appearing::new(daemon.own().clone(), named.selectors, named.options);
     eprintln!("usbpipe: ready, {count} devices in {}", dir.display());
     manager::ready();
     loop {
@@ -58,8 +57,8 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Opt
                 Received::End => break,
                 Received::Reload => reload(&mut daemon, file.as_deref()).await,
             },
-            config = appearing.next() => {
-                if let Err(problem) = daemon.start_device(with_free_name(config, &daemon)) {
+            (config, found) = appearing.next() => {
+                if let Err(problem) = daemon.start_found(with_free_name(config, &daemon), found) {
                     tracing::error!("{problem}");
                 }
             }

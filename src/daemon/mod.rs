@@ -49,7 +49,7 @@ pub use crate::outlet::Security;
 
 use crate::config::DeviceConfig;
 use crate::outlet::{self, DirError, Watcher};
-use crate::session::{DeviceStatus, Events, Handle, Journal, Keeper, Own, Surroundings};
+use crate::session::{DeviceStatus, Events, Found, Handle, Journal, Keeper, Own, Surroundings};
 use run_dir::RunDir;
 
 /// A running daemon.
@@ -101,7 +101,15 @@ impl Daemon {
     /// # Errors
     /// [`DirError`] when something cannot be made.
     pub fn start_device(&mut self, config: DeviceConfig) -> Result<(), DirError> {
-        let handle = Keeper::start(config, self.surroundings.clone())?;
+        self.start_found(config, None)
+    }
+
+    /// The same for a device that has been opened already, by [`Daemon::own`]: it is not opened again.
+    ///
+    /// # Errors
+    /// As [`Daemon::start_device`].
+    pub fn start_found(&mut self, config: DeviceConfig, found: Option<Found>) -> Result<(), DirError> {
+        let handle = Keeper::start(config, found, self.surroundings.clone())?;
         self.devices.lock().insert(handle.name().to_owned(), handle);
         Ok(())
     }

@@ -69,7 +69,8 @@ fn bridge_waits_for_a_device_that_is_not_there_yet() {
     let mut command = usbpipe();
     command.arg("--dir").arg(&dir).args(["bridge", &selector]);
     let mut daemon = Daemon::start(command, &dir);
-    daemon.wait_said("waiting for a device");
+    let line = daemon.wait_said("waiting for a device");
+    assert!(line.contains(&selector), "{line}");
     let _bus = Bus::on_port(&[Zero], port);
     daemon.wait_status("0525-a4a0", |s| s["state"] == "attached");
 }

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
+use tempfile::TempDir;
 use usbip_wire::status::{ECONNRESET, OK};
 
-use crate::common::{Daemon, read_exactly, wait_for};
+use crate::common::{Daemon, read_exactly, run_dir, usbpipe, wait_for};
 use crate::peer::{Behaviour, Fake, Peer, Seen};
 
 /// A device whose bulk IN endpoint never answers by itself.
@@ -56,4 +58,40 @@ fn transfers_are_cancelled_one_at_a_time_and_none_is_left_to_a_server_whose_clie
     wait_for(|| (seen.ended.load(SeqCst) == 1).then_some(()), || "the client has gone, unseen".into());
     assert_eq!((seen.unlinks.load(SeqCst), seen.unlinks_together.load(SeqCst)), (16, 1));
     assert_eq!(seen.left.load(SeqCst), 0);
+}
+
+#[test]
+fn a_device_that_is_named_on_the_command_line_is_imported_once() {
+    let (peer, _) = server(Fake::with_strings(["", "", ""]));
+    let temp = TempDir::new().unwrap();
+    let selector = format!("usbip://127.0.0.1:{}/1-1", peer.port);
+    let dir = run_dir(&temp, "run");
+    let mut command = usbpipe();
+    command.arg("--dir").arg(&dir).args(["bridge", &selector]);
+    let mut daemon = Daemon::start(command, &dir);
+    daemon.wait_said("ready");
+    daemon.wait_status("1209-0077", |status| status["state"] == "attached");
+    assert_eq!(read_exactly(daemon.reader("1209-0077/ep_81"), 4).1, b"data");
+    assert_eq!(peer.connections.load(SeqCst), 1);
+}
+
+#[test]
+fn twins_are_named_in_the_order_of_the_command_line_whichever_answers_first() {
+    let twin = |import| server(Fake { import, ..Fake::with_strings(["", "", ""]) }).0;
+    let slow = twin(Duration::from_millis(300));
+    let fast = twin(Duration::ZERO);
+    for _ in 0..2 {
+        let temp = TempDir::new().unwrap();
+        let dir = run_dir(&temp, "run");
+        let mut command = usbpipe();
+        let selectors = [&slow, &fast].map(|peer| format!("usbip://127.0.0.1:{}/1-1", peer.port));
+        command.arg("--dir").arg(&dir).arg("bridge").args(&selectors);
+        let mut daemon = Daemon::start(command, &dir);
+        daemon.wait_said("ready");
+        for (name, place) in ["1209-0077", "1209-0077-2"].into_iter().zip(&selectors) {
+            let status = daemon.wait_status(name, |status| status["state"] == "attached");
+            assert_eq!(status["place"], place.as_str(), "{name}");
+        }
+        assert!(daemon.end().success());
+    }
 }

@@ -57,14 +57,13 @@ async fn bridge(
     args: &CaptureArgs,
     signals: &mut Signals,
 ) -> Outcome {
-    let mut appearing = Appearing::new(daemon.own().clone());
-    appearing.wait_for(selector, args.options);
-    let config = tokio::select! {
-        config = appearing.next() => config,
+    let mut appearing = Appearing::new(daemon.own().clone(), vec![selector], args.options);
+    let (config, found) = tokio::select! {
+        appeared = appearing.next() => appeared,
         () = signals.end() => return Ok(0),
     };
     let name = config.name.clone();
-    daemon.start_device(config).map_err(Failure::run_time)?;
+    daemon.start_found(config, found).map_err(Failure::run_time)?;
     eprintln!("usbpipe: what programs do with {} is captured", dir.join(&name).display());
     let client = Client::connect(dir).await.map_err(Failure::run_time)?;
     record(client, &name, args, signals).await

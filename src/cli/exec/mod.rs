@@ -54,7 +54,11 @@ async fn alone(selector: &Selector, options: &BridgeArgs, plan: &Plan) -> Outcom
         return Err(Failure::usage(problem));
     }
     let alone = Alone::start(selector, options, is_line && !has_endpoints).await?;
+    // A serial line's both directions have the same problem.
+    let outlet = |name: Name| if name == Name::Serial { Name::Receive } else { name };
+    let problem = names().find_map(|name| alone.problem(&outlet(name).to_string()));
     let outcome = match Client::connect(alone.dir()).await {
+        _ if problem.is_some() => Err(Failure::run_time(problem.unwrap_or_default())),
         Ok(client) => with_daemon(client, alone.dir(), alone.device(), plan).await,
         Err(error) => Err(Failure::run_time(error)),
     };

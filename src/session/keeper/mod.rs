@@ -63,11 +63,12 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Makes the directory and the outlets that are known already, and starts to look for the device.
+    /// Makes the directory and the outlets that are known already, and starts to look for the device. The first session is
+    /// that of the device that was `found` already.
     ///
     /// # Errors
     /// [`DirError`] when anything cannot be made.
-    pub fn start(config: DeviceConfig, surroundings: Surroundings) -> Result<Handle, DirError> {
+    pub fn start(config: DeviceConfig, found: Option<Found>, surroundings: Surroundings) -> Result<Handle, DirError> {
         let (stop, stopping) = watch::channel(false);
         let shared = Arc::new(Shared::new(&config.name, config.timeout, surroundings.events.clone()));
         let config = Arc::new(config);
@@ -82,20 +83,23 @@ impl Keeper {
             port_watch: None,
             follow: Follow::default(),
         };
-        let task = tokio::spawn(keeper.run());
+        let task = tokio::spawn(keeper.run(found));
         Ok(Handle { config, shared, own, stop, task })
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, mut first: Option<Found>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         while !*self.stop.borrow() {
             self.wait_for_return().await;
             let mut arrivals = Arrivals::new(&self.config, &self.surroundings.own);
             let (started, moved) = (Instant::now(), self.shared.transfers());
-            let found = tokio::select! {
-                found = self.follow.locate(&self.config, &self.surroundings.own) => found,
-                () = self.shared.loan.is_wanted() => continue,
-                () = stopped(&mut self.stop) => break,
+            let found = match first.take() {
+                Some(found) => Ok(found),
+                None => tokio::select! {
+                    found = self.follow.locate(&self.config, &self.surroundings.own) => found,
+                    () = self.shared.loan.is_wanted() => continue,
+                    () = stopped(&mut self.stop) => break,
+                },
             };
             self.watch_port(&found);
             let ended = match found {

@@ -39,7 +39,9 @@ fn choose<'a>(present: &'a [LocalDevice], wanted: &Match, own: &Own) -> Result<&
     let free: Vec<&&LocalDevice> = fitting.iter().filter(|d| !own.taken.contains(&d.place)).collect();
     match (free.as_slice(), fitting.len()) {
         ([only], _) => Ok(only),
-        ([], 0) => Err(OpenError::NotFound(format!("{wanted} is not plugged in; there is {}", describe(present)))),
+        ([], 0) => {
+            Err(OpenError::NotFound(format!("{wanted} is not plugged in; there is {}", local::in_words(present))))
+        }
         ([], _) => Err(OpenError::Busy(format!("{wanted} is bridged under another name already"))),
         (several, _) => {
             let one = |d: &&&LocalDevice| match &d.serial_number {
@@ -62,12 +64,4 @@ pub fn fits(device: &LocalDevice, wanted: &Match) -> bool {
     let LocalDevice { vendor_id, product_id, serial_number, product, place, .. } = device;
     wanted.fits(*vendor_id, *product_id, serial_number.as_deref(), product.as_deref())
         && wanted.port.as_ref().is_none_or(|port| port == place)
-}
-
-fn describe(present: &[LocalDevice]) -> String {
-    let one = |d: &LocalDevice| format!("{} ({:04x}:{:04x})", d.place, d.vendor_id, d.product_id);
-    match present {
-        [] => "no device at all".to_owned(),
-        some => some.iter().map(one).collect::<Vec<_>>().join(", "),
-    }
 }

@@ -61,7 +61,8 @@ pub struct LocalDevice {
     pub(super) info: DeviceInfo,
 }
 
-/// All devices that are plugged in, without root hubs; none on a machine without USB.
+/// All devices that are plugged in, without root hubs, in the order of their places: 1-2 before 1-10. None on a machine
+/// without USB.
 ///
 /// # Errors
 /// [`OpenError::Unreachable`] when the system cannot say.
@@ -74,8 +75,17 @@ pub fn list() -> Result<Vec<LocalDevice>, OpenError> {
         OpenError::Unreachable(text.to_owned(), e.into())
     })?;
     let mut devices: Vec<LocalDevice> = devices.map(LocalDevice::from_nusb).collect();
-    devices.sort_by(|a, b| (a.bus, &a.place).cmp(&(b.bus, &b.place)));
+    devices.sort_by(|a, b| (a.bus, a.info.port_chain()).cmp(&(b.bus, b.info.port_chain())));
     Ok(devices)
+}
+
+/// Devices by place and ids, in one line for people.
+pub fn in_words(devices: &[LocalDevice]) -> String {
+    let one = |d: &LocalDevice| format!("{} ({:04x}:{:04x})", d.place, d.vendor_id, d.product_id);
+    match devices {
+        [] => "no device at all".to_owned(),
+        some => some.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// Asks the kernel to give an interface to its driver again. Blocks for as long as the driver needs.
