@@ -18,6 +18,7 @@ pub struct Counters {
     pub(crate) discarded_bytes: AtomicU64,
     pub(crate) underruns: AtomicU64,
     pub(crate) bad_messages: AtomicU64,
+    pub(crate) empty_transfers: AtomicU64,
     pub(crate) opens: AtomicU64,
     pub(crate) open: AtomicBool,
     /// Told when isochronous packets are lost, so that somebody else can say so.
@@ -51,6 +52,9 @@ pub struct Snapshot {
     pub underruns: u64,
     /// Messages of a packet framing that were refused.
     pub bad_messages: u64,
+    /// Transfers of a bulk IN endpoint that the device answered with a ZLP.
+    #[serde(default)]
+    pub empty_transfers: u64,
 }
 
 impl Counters {
@@ -70,6 +74,7 @@ impl Counters {
             discarded_bytes: get(&self.discarded_bytes),
             underruns: get(&self.underruns),
             bad_messages: get(&self.bad_messages),
+            empty_transfers: get(&self.empty_transfers),
         }
     }
 
@@ -105,6 +110,11 @@ impl Counters {
     /// Counts a failed transfer.
     pub fn add_error(&self) {
         add(&self.errors, 1);
+    }
+
+    /// Counts a transfer that the device answered with nothing.
+    pub fn add_empty(&self) {
+        add(&self.empty_transfers, 1);
     }
 
     /// Counts bytes that will not arrive.

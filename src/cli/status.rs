@@ -95,6 +95,7 @@ fn pipe_line(pipe: &PipeStatus) -> String {
         ("errors", c.errors),
         ("underruns", c.underruns),
         ("bad_messages", c.bad_messages),
+        ("empty_transfers", c.empty_transfers),
     ];
     words.extend(rare.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")));
     words.extend(pipe.problem.as_ref().map(|problem| format!("({problem})")));

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::backoff::Backoff;
 use super::hub::Hub;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt, stopped};
+use super::paced::PacedPipe;
 use super::plan;
 use crate::bridge::{self, BulkIn, InPump, IsoIn, NewReader, Readers, ReadersPolicy, Verdict};
 use crate::config::{Framing, Idle, OnOpen, Patience, PipeConfig, StallPolicy};
@@ -115,7 +116,7 @@ impl InLine {
 
     async fn serve(&mut self, attachment: &Attachment) {
         let mut pipe = match attachment.open_pipe() {
-            Ok(pipe) => pipe,
+            Ok(pipe) => PacedPipe::of(pipe, &attachment.endpoint, &self.context.counters),
             Err(e) => return self.context.tell_refused(attachment, &e).await,
         };
         self.context.problem.clear();
@@ -248,7 +249,7 @@ impl InLine {
             }
         } else {
             let text = "the halt is cleared and the bridge goes on; write stall = \"stop\" to end the outlet instead";
-            self.context.tell("stall", format!("{}; {text}", halt(attachment)));
+            self.context.emit_repeatedly("stall", format!("{}; {text}", halt(attachment)));
             if self.context.pause(attachment, pause).await {
                 return true;
             }

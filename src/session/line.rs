@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::Events;
 use super::openings::Openings;
 use super::problem::Problem;
+use super::repeats::Repeats;
 use crate::bridge::Counters;
 use crate::serial::Gate;
 use crate::usb::descriptors::Endpoint;
@@ -84,6 +85,7 @@ pub(super) struct Context {
     pub(super) events: Events,
     pub(super) counters: Arc<Counters>,
     pub(super) problem: Arc<Problem>,
+    pub(super) repeats: Repeats,
     /// Told of programs that come and go, if this is a data outlet of a serial function.
     pub(super) openings: Option<Arc<Openings>>,
     /// `unplug = "eof"`.
@@ -96,6 +98,11 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn tell(&self, event: &str, text: impl Into<String>) {
         self.events.tell(event, &self.device, Some(&self.outlet), text);
+    }
+
+    /// The same for what a device can cause as often as it likes: at most once a second, with its number.
+    pub(super) fn emit_repeatedly(&self, event: &'static str, text: String) {
+        self.repeats.emit(&self.events, &self.device, &self.outlet, event, text);
     }
 
     /// What is found open when a session begins.
@@ -161,7 +168,8 @@ impl Context {
         self.counters.add_error();
         let text = failure(attachment, error);
         if self.problem.failed(&text, self.counters.transfers(), Instant::now()) {
-            self.tell("error", format!("{text}; trying again"));
+            // Two failures that take turns are both news each time.
+            self.emit_repeatedly("error", format!("{text}; trying again"));
         }
     }
 
@@ -195,7 +203,10 @@ impl Context {
         let address = attachment.endpoint.address;
         match attachment.device.clear_halt(address).await {
             Ok(()) | Err(TransferError::Disconnected) => {}
-            Err(e) => self.tell("error", format!("the halt of endpoint {address:#04x} could not be cleared: {e}")),
+            Err(e) => {
+                let text = format!("the halt of endpoint {address:#04x} could not be cleared: {e}");
+                self.emit_repeatedly("error", text);
+            }
         }
     }
 }

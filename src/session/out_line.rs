@@ -201,7 +201,7 @@ impl OutLine {
             }
         } else {
             let text = "the halt is cleared and the bridge goes on; write stall = \"stop\" to end the outlet instead";
-            self.context.tell("stall", format!("{}; {text}", halt(attachment)));
+            self.context.emit_repeatedly("stall", format!("{}; {text}", halt(attachment)));
             if self.context.pause(attachment, pause).await {
                 return true;
             }

@@ -21,6 +21,7 @@ use super::control::{disconnected, done, error_name};
 use super::line::NEWS_DELAY;
 use super::lock::lock;
 use super::openings::Openings;
+use super::repeats::Repeats;
 use crate::config::SerialConfig;
 use crate::outlet::tty::Settings;
 use crate::request::{Answer, ErrorName, Line, SerialRequest};
@@ -344,6 +345,7 @@ impl SerialPort {
         let endpoint = function.notification?;
         let mut pipe = device.open_pipe(&endpoint).ok()?;
         let (events, name, reported) = (self.events.clone(), self.device_name.clone(), self.reported.clone());
+        let repeats = Repeats::default();
         let task = tokio::spawn(async move {
             let room = NOTIFICATION_ROOM.div_ceil(endpoint.max_packet_size) * endpoint.max_packet_size;
             let mut transfer = Transfer::new(room);
@@ -356,7 +358,7 @@ impl SerialPort {
                 }
                 if let Some(state) = parse_notification(transfer.received()) {
                     for complaint in state.complaints() {
-                        events.tell("line", &name, Some("serial"), complaint);
+                        repeats.emit(&events, &name, "serial", "line", complaint.to_owned());
                     }
                     *lock(&reported) = Some(state);
                 }

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::thread::spawn;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use usbip_wire::status::{ECONNRESET, OK};
 
+use crate::common::events::Events;
 use crate::common::{Daemon, read_exactly, run_dir, usbpipe, wait_for};
 use crate::peer::{Behaviour, Fake, Peer, Seen};
 
@@ -94,4 +96,46 @@ fn twins_are_named_in_the_order_of_the_command_line_whichever_answers_first() {
         }
         assert!(daemon.end().success());
     }
+}
+
+#[test]
+fn a_device_that_answers_with_empty_transfers_alone_is_asked_at_rest_and_its_data_arrives() {
+    const EMPTY: usize = 100;
+    let script = |n: usize| Some(if n < EMPTY { Vec::new() } else { b"data".to_vec() });
+    let (peer, _) = server(Fake { script: Some(script), ..Fake::with_strings(["", "", ""]) });
+    let daemon = Daemon::run(&peer.device("d", "[[device.pipe]]\nendpoint = 0x81\nframing = \"length\""));
+    let started = Instant::now();
+    let (_reader, bytes) = read_exactly(daemon.reader("d/ep_81"), 4 * EMPTY + 8);
+    let time = started.elapsed();
+    assert_eq!(bytes, [&[0; 4 * EMPTY][..], &[4, 0, 0, 0], b"data"].concat(), "each ZLP is a record");
+    // Some dozens are nothing unusual; the others are at last 16 ms apart.
+    assert!(time > Duration::from_millis(16) * 50, "{EMPTY} empty transfers in {time:?}");
+    assert_eq!(daemon.count("d", "ep_81", "empty_transfers"), EMPTY as u64);
+}
+
+#[test]
+fn a_device_that_stalls_all_the_time_is_told_once_a_second_with_the_number() {
+    let script = |n: usize| n.is_multiple_of(2).then(|| b"data".to_vec());
+    let (peer, _) = server(Fake { script: Some(script), ..Fake::with_strings(["", "", ""]) });
+    let mut daemon = Daemon::run(&peer.device("d", ""));
+    let mut events = Events::of(&daemon);
+    let started = Instant::now();
+    let mut reader = daemon.reader("d/ep_81");
+    spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let next = |events: &mut Events| events.wait("stall", "d")["text"].as_str().unwrap().to_owned();
+    let plain = next(&mut events);
+    assert!(plain.starts_with("endpoint 0x81 of 1209:0077 is halted") && !plain.contains("more within"), "{plain}");
+    // On a machine that is kept busy there may be a second without one.
+    let (mut told, mut number) = (1, 0);
+    while number < 2 {
+        let text = next(&mut events);
+        let again = text.strip_prefix(&plain).unwrap_or_else(|| panic!("{text:?} after {plain:?}"));
+        told += 1;
+        number = again.strip_prefix(" (").map_or(0, |again| again.split(' ').next().unwrap().parse().unwrap_or(1));
+        assert!(again.is_empty() || again.ends_with("more within a second)"), "{text}");
+    }
+    assert!(daemon.count("d", "ep_81", "stalls") > told, "each was told by itself");
+    let seconds = started.elapsed().as_secs_f64();
+    let lines = daemon.said().iter().filter(|line| line.contains("is halted")).count();
+    assert!(lines as f64 <= 2.0 + seconds, "{lines} lines in {seconds} s");
 }

@@ -185,6 +185,7 @@ fn counters(pipe: &PipeStatus) -> String {
         ("errors", c.errors),
         ("underruns", c.underruns),
         ("bad messages", c.bad_messages),
+        ("empty transfers", c.empty_transfers),
     ];
     let shown = all.iter().enumerate().filter(|(at, (_, n))| *at < 2 || *n > 0);
     shown.map(|(_, (name, n))| format!("{n} {name}")).collect::<Vec<_>>().join("   ")
