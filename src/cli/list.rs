@@ -9,7 +9,7 @@ use super::own_devices as own;
 use super::own_ports;
 use super::status::{ask, headline, print_line};
 use super::{Failure, Outcome, run_dir};
-use crate::selector::Remote;
+use crate::selector::{Remote, SelectorError};
 use crate::serial::board_name;
 use crate::session::DeviceStatus;
 use crate::usb::usbip::{self, Exported};
@@ -40,8 +40,16 @@ pub(super) async fn list(dir: Option<PathBuf>, args: ListArgs) -> Outcome {
     let remote = match &args.remote {
         None => Vec::new(),
         Some(text) => {
-            let remote: Remote = format!("usbip://{text}").parse().map_err(Failure::usage)?;
-            let exported = usbip::list(&remote).await.map_err(Failure::run_time)?;
+            let remote = server(text).map_err(Failure::usage)?;
+            let mut exported = usbip::list(&remote).await.map_err(Failure::run_time)?;
+            if let Some(busid) = &remote.busid {
+                let there: Vec<String> = exported.iter().map(|e| e.device.busid.escape_debug().to_string()).collect();
+                exported.retain(|e| e.device.busid == *busid);
+                if exported.is_empty() {
+                    let text = format!("{remote} is not exported; the server has {}", listed(&there));
+                    return Err(Failure::run_time(text));
+                }
+            }
             exported.iter().map(|e| remote_device(e, &remote)).collect()
         }
     };
@@ -60,12 +68,23 @@ pub(super) async fn list(dir: Option<PathBuf>, args: ListArgs) -> Outcome {
     show(&listing)
 }
 
+/// A server as it is typed: `host`, `host:port`, or as in a selector `usbip://host:port`, with or without a bus id.
+fn server(text: &str) -> Result<Remote, SelectorError> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("usbip://{text}") };
+    whole.parse()
+}
+
+fn listed(busids: &[String]) -> String {
+    if busids.is_empty() { "no device".to_owned() } else { busids.join(", ") }
+}
+
 fn show(listing: &Listing) -> Outcome {
     for device in &listing.bridged {
         print_line(&headline(device))?;
         for pipe in &device.pipes {
             let kind = pipe.transfer_type.as_deref().unwrap_or("-");
-            let size = pipe.max_packet_size.map_or_else(String::new, |n| format!("{n} bytes a packet"));
+            let size =
+                pipe.max_packet_size.map_or_else(String::new, |n| own::packet_size(n, pipe.packets_per_microframe));
             let (endpoint, direction, path) = (&pipe.endpoint, &pipe.direction, &pipe.path);
             print_line(&format!("  {endpoint} {direction:<3} {kind:<11} {size:<24} {path}"))?;
         }

@@ -29,6 +29,9 @@ pub(super) struct Device {
     /// What to do, where this user may not open it.
     refused: Option<String>,
     interfaces: Vec<Interface>,
+    /// What is wrong with its descriptors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
 }
 
 /// One alternate setting of an interface.
@@ -49,6 +52,8 @@ struct Pipe {
     #[serde(rename = "type")]
     transfer_type: TransferType,
     max_packet_size: usize,
+    /// How many of them in a microframe, of a high-bandwidth endpoint.
+    packets_per_microframe: u8,
     interval: u8,
 }
 
@@ -62,7 +67,7 @@ impl Device {
     fn new(found: LocalDevice, bridged: &[DeviceStatus]) -> Self {
         let descriptors = found.descriptors().ok();
         let configuration = descriptors.as_ref().map_or(0, |d| d.configuration_value);
-        let settings = descriptors.map(|d| d.alt_settings).unwrap_or_default();
+        let (settings, remarks) = descriptors.map(|d| (d.alt_settings, d.remarks)).unwrap_or_default();
         let node = local::node(found.bus, found.address);
         let by = bridged.iter().find(|d| d.state == "attached" && d.place.as_deref() == Some(&found.place));
         let may_open = local::is_usable(&node);
@@ -75,6 +80,7 @@ impl Device {
             bridged: by.map(|d| d.name.clone()),
             refused: (!may_open).then(|| permission_advice(found.vendor_id, found.product_id, &node)),
             interfaces: settings.iter().map(|s| Interface::new(s, &found.place, configuration)).collect(),
+            remarks,
             manufacturer: found.manufacturer,
             product: found.product,
             serial: found.serial_number,
@@ -97,7 +103,9 @@ impl Device {
         ];
         let head = words.into_iter().flatten().collect::<Vec<_>>().join("  ");
         let refused = self.refused.as_ref().map(|advice| format!("  no permission: {advice}"));
-        std::iter::once(head).chain(self.interfaces.iter().flat_map(Interface::lines)).chain(refused).collect()
+        let remarks = self.remarks.iter().map(|remark| format!("  note: {remark}"));
+        let interfaces = self.interfaces.iter().flat_map(Interface::lines);
+        std::iter::once(head).chain(interfaces).chain(remarks).chain(refused).collect()
     }
 }
 
@@ -128,12 +136,41 @@ impl Pipe {
             direction: if endpoint.is_in() { "in" } else { "out" },
             transfer_type: endpoint.transfer_type,
             max_packet_size: endpoint.max_packet_size,
+            packets_per_microframe: endpoint.packets_per_microframe,
             interval: endpoint.interval,
         }
     }
 
     fn line(&self) -> String {
-        let Self { endpoint, direction, transfer_type, max_packet_size, .. } = self;
-        format!("    {endpoint} {direction:<3} {transfer_type:<11} {max_packet_size} bytes a packet")
+        let Self { endpoint, direction, transfer_type, max_packet_size, packets_per_microframe, .. } = self;
+        let size = packet_size(*max_packet_size, *packets_per_microframe);
+        format!("    {endpoint} {direction:<3} {transfer_type:<11} {size}")
+    }
+}
+
+/// Bytes a packet, and where it is more than one packet, how many in a microframe.
+pub(super) fn packet_size(bytes: usize, packets: u8) -> String {
+    match packets {
+        0 | 1 => format!("{bytes} bytes a packet"),
+        several => format!("{bytes} x{several} bytes a packet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_a_microframe_are_shown_where_there_are_several() {
+        let endpoint = |packets_per_microframe| Pipe {
+            endpoint: "0x83".to_owned(),
+            direction: "in",
+            transfer_type: TransferType::Isochronous,
+            max_packet_size: 1024,
+            packets_per_microframe,
+            interval: 1,
+        };
+        assert_eq!(endpoint(3).line(), "    0x83 in  isochronous 1024 x3 bytes a packet");
+        assert_eq!(endpoint(1).line(), "    0x83 in  isochronous 1024 bytes a packet");
     }
 }

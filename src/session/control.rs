@@ -2,33 +2,49 @@
 
 use std::time::Duration;
 
+use super::refused;
 use crate::request::hex;
 use crate::request::{Answer, ControlRequest, DescriptorKind, ErrorName};
 use crate::usb::descriptors::{Descriptors, first_language};
+use crate::usb::errno::EBUSY;
 use crate::usb::{Setup, TransferError, UsbDevice, standard};
 
 /// Carries out one request of the text grammar.
 pub async fn execute(device: &dyn UsbDevice, request: &ControlRequest, timeout: Duration) -> Answer {
+    let mut result = attempt(device, request, timeout).await;
+    if result == Err(TransferError::Io(EBUSY)) {
+        match refused::claim(device, request).await {
+            Ok(true) => result = attempt(device, request, timeout).await,
+            Ok(false) => {}
+            Err(answer) => return answer,
+        }
+    }
+    result.unwrap_or_else(|error| refused::explain(device, request, error))
+}
+
+async fn attempt(device: &dyn UsbDevice, request: &ControlRequest, timeout: Duration) -> Result<Answer, TransferError> {
     match request {
         ControlRequest::Descriptor(DescriptorKind::String(index)) => {
             let language = if *index == 0 { 0 } else { first_language(device).await };
             let setup = standard::get_string_descriptor(*index, language);
-            hex_answer(device.control(setup, Vec::new(), timeout).await)
+            device.control(setup, Vec::new(), timeout).await.map(hex_answer)
         }
         ControlRequest::Descriptor(DescriptorKind::Device) => {
-            hex_answer(device.control(standard::get_device_descriptor(), Vec::new(), timeout).await)
+            device.control(standard::get_device_descriptor(), Vec::new(), timeout).await.map(hex_answer)
         }
-        ControlRequest::Descriptor(DescriptorKind::Config(index)) => hex_answer(
-            device.control(standard::get_configuration_descriptor(*index, u16::MAX), Vec::new(), timeout).await,
-        ),
+        ControlRequest::Descriptor(DescriptorKind::Config(index)) => {
+            let setup = standard::get_configuration_descriptor(*index, u16::MAX);
+            device.control(setup, Vec::new(), timeout).await.map(hex_answer)
+        }
         ControlRequest::ClearHalt(endpoint) => clear_halt(device, *endpoint).await,
-        ControlRequest::Alt { interface, setting } => done(device.set_alt_setting(*interface, *setting).await),
-        ControlRequest::Reset => done(device.reset().await),
-        ControlRequest::Status => status(device),
-        ControlRequest::In { .. } | ControlRequest::Out { .. } => match transfer(device, request, timeout).await {
-            Ok(data) if data.is_empty() => Answer::Ok(String::new()),
-            result => hex_answer(result),
-        },
+        ControlRequest::Alt { interface, setting } => {
+            device.set_alt_setting(*interface, *setting).await.map(empty_answer)
+        }
+        ControlRequest::Reset => device.reset().await.map(empty_answer),
+        ControlRequest::Status => Ok(status(device)),
+        ControlRequest::In { .. } | ControlRequest::Out { .. } => {
+            transfer(device, request, timeout).await.map(hex_answer)
+        }
     }
 }
 
@@ -73,13 +89,13 @@ pub(super) async fn transfer(
 }
 
 /// A device need not refuse an endpoint that it does not have, so it is not asked: USB 2.0, 9.4.1.
-async fn clear_halt(device: &dyn UsbDevice, endpoint: u8) -> Answer {
+async fn clear_halt(device: &dyn UsbDevice, endpoint: u8) -> Result<Answer, TransferError> {
     let known = endpoint & 0x0f == 0 || device.descriptors().find_endpoint(endpoint, None, None).is_some();
     if known {
-        return done(device.clear_halt(endpoint).await);
+        return device.clear_halt(endpoint).await.map(empty_answer);
     }
     let text = format!("the device has no endpoint {endpoint:#04x}; `usbpipe list` shows those it has");
-    Answer::Error { name: ErrorName::Invalid, text }
+    Ok(Answer::Error { name: ErrorName::Invalid, text })
 }
 
 /// The answer to any request while the device is away.
@@ -115,17 +131,18 @@ fn failed(error: TransferError) -> Answer {
     Answer::Error { name: error_name(error), text }
 }
 
-fn hex_answer(result: Result<Vec<u8>, TransferError>) -> Answer {
-    match result {
-        Ok(data) => Answer::Ok(hex::encode(&data)),
-        Err(e) => failed(e),
-    }
+fn hex_answer(data: Vec<u8>) -> Answer {
+    Answer::Ok(hex::encode(&data))
+}
+
+fn empty_answer((): ()) -> Answer {
+    Answer::Ok(String::new())
 }
 
 /// The recipient in bmRequestType: USB 2.0, table 9-2.
-const RECIPIENT: u8 = 0x1f;
-const TO_INTERFACE: u8 = 1;
-const TO_ENDPOINT: u8 = 2;
+pub(super) const RECIPIENT: u8 = 0x1f;
+pub(super) const TO_INTERFACE: u8 = 1;
+pub(super) const TO_ENDPOINT: u8 = 2;
 
 fn status(device: &dyn UsbDevice) -> Answer {
     let d = device.descriptors();

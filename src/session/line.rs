@@ -13,7 +13,7 @@ use super::repeats::Repeats;
 use crate::bridge::Counters;
 use crate::serial::Gate;
 use crate::usb::descriptors::Endpoint;
-use crate::usb::errno::ENOMEM;
+use crate::usb::errno::{EINVAL, ENOENT, ENOMEM};
 use crate::usb::{OpenError, Pipe, TransferError, UsbDevice, advice};
 
 /// Becomes true when everything shall end in order.
@@ -186,7 +186,11 @@ impl Context {
         if tokio::time::timeout(NEWS_DELAY, self.stop_or_over(attachment)).await.is_ok() {
             return;
         }
-        let text = format!("{} cannot be used: {error}", attachment.describe());
+        let (d, address) = (attachment.device.descriptors(), attachment.endpoint.address);
+        let is_refusal = matches!(error, OpenError::Busy(_) | OpenError::Unreachable(..));
+        let advice = is_refusal.then(|| advice::endpoint_not_selected(d, address)).flatten();
+        let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+        let text = format!("{} cannot be used: {error}{advice}", attachment.describe());
         self.problem.limits(&text, Instant::now());
         self.tell("error", text);
     }
@@ -214,8 +218,16 @@ impl Context {
 /// What was being done to which endpoint, why it failed, and what may help.
 fn failure(attachment: &Attachment, error: TransferError) -> String {
     let doing = if attachment.endpoint.is_in() { "reading from" } else { "writing to" };
-    let advice = advice::transfer_failed(error).map_or_else(String::new, |advice| format!("; {advice}"));
+    let advice = advice::transfer_failed(error).or_else(|| not_selected(attachment, error));
+    let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
     format!("{doing} {} failed: {error}{advice}", attachment.describe())
+}
+
+/// Where the system refuses the endpoint itself: in the setting that is selected it may not be there.
+fn not_selected(attachment: &Attachment, error: TransferError) -> Option<String> {
+    let is_refusal = matches!(error, TransferError::Invalid | TransferError::Io(ENOENT | EINVAL));
+    let (d, address) = (attachment.device.descriptors(), attachment.endpoint.address);
+    is_refusal.then(|| advice::endpoint_not_selected(d, address)).flatten()
 }
 
 /// That the endpoint is halted, and what that means: USB 2.0, 8.4.5.

@@ -222,6 +222,7 @@ mod tests {
             serial_number: None,
             configuration_value: 1,
             alt_settings,
+            remarks: Vec::new(),
         }
     }
 

@@ -370,6 +370,7 @@ impl PipeEntry {
             direction: if self.address & 0x80 != 0 { "in" } else { "out" }.to_owned(),
             transfer_type: self.endpoint.map(|e| e.transfer_type.to_string()),
             max_packet_size: self.endpoint.map(|e| e.max_packet_size),
+            packets_per_microframe: self.endpoint.map_or(1, |e| e.packets_per_microframe),
             path: self.path.display().to_string(),
             socket: self.socket.as_ref().map(|path| path.display().to_string()),
             tty: self.tty.as_ref().map(|path| path.display().to_string()),

@@ -59,6 +59,9 @@ pub struct PipeStatus {
     /// wMaxPacketSize, once the device was seen.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_packet_size: Option<usize>,
+    /// Packets a microframe: 1, or 2 or 3 of a high-bandwidth endpoint.
+    #[serde(default = "one")]
+    pub packets_per_microframe: u8,
     /// Where the outlet stands: the FIFO; where there is none the socket, else the terminal.
     pub path: String,
     /// Where its Unix socket stands, if it has one.
@@ -76,6 +79,10 @@ pub struct PipeStatus {
     /// What it did.
     #[serde(flatten)]
     pub counters: Snapshot,
+}
+
+fn one() -> u8 {
+    1
 }
 
 /// One program at an outlet.

@@ -3,6 +3,7 @@
 
 use super::TransferError;
 use super::advice_here::transfer_memory_advice;
+use super::descriptors::{AltSetting, Descriptors};
 use super::errno::{ENOMEM, ENOSPC, EPROTO};
 
 /// An interface is held by a kernel driver, or by another program where no driver is named. `others` are the programs
@@ -19,13 +20,28 @@ pub fn interface_busy(interface: u8, driver: Option<&str>, others: &[String]) ->
         }
         Some(driver @ "cdc_acm") => format!(
             "interface {interface} is held by the kernel driver {driver}; write driver = \"kernel\" to use its serial \
-             port, or detach = true to take it for as long as the daemon runs"
+             port, or detach = true (--detach in a command) to take it for as long as usbpipe runs"
         ),
         Some(driver) => format!(
             "interface {interface} is held by the kernel driver {driver}; write detach = true in the device's \
-             configuration to take it for as long as the daemon runs"
+             configuration, or --detach in the command, to take it for as long as usbpipe runs"
         ),
     }
+}
+
+/// That an endpoint is not there in each alternate setting of its interface, and how to select one that has it; nothing
+/// where it always is. One line without a full stop.
+pub fn endpoint_not_selected(d: &Descriptors, address: u8) -> Option<String> {
+    let has = |s: &&AltSetting| s.endpoints.iter().any(|e| e.address == address);
+    let interface = d.alt_settings.iter().find(has)?.interface;
+    let (with, without): (Vec<&AltSetting>, Vec<&AltSetting>) =
+        d.alt_settings.iter().filter(|s| s.interface == interface).partition(has);
+    let first = with.first().filter(|_| !without.is_empty())?.setting;
+    let numbers: Vec<String> = with.iter().map(|s| s.setting.to_string()).collect();
+    Some(format!(
+        "endpoint {address:#04x} is only there in alternate setting {} of interface {interface}, which must be selected;          the request `alt {interface} {first}` of `usbpipe control` does that, or in the configuration `interface =          {interface}` and `alt = {first}` in its [[device.pipe]]",
+        numbers.join(" or ")
+    ))
 }
 
 /// What to try after a transfer has failed; nothing where the error says all there is to say. One line without a full

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nusb::descriptors::{ConfigurationDescriptor, DeviceDescriptor, EndpointDescriptor, InterfaceDescriptor};
 use serde::Serialize;
 
-use super::{OpenError, Setup, TransferError, UsbDevice, errno, standard};
+use super::{OpenError, Setup, TransferError, UsbDevice, errno, remarks, standard};
 
 /// A device's signalling rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -67,6 +67,9 @@ pub struct Descriptors {
     pub configuration_value: u8,
     /// Every alternate setting of every interface, in the order of the descriptors.
     pub alt_settings: Vec<AltSetting>,
+    /// What is wrong with them, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// One alternate setting of an interface.
@@ -157,6 +160,7 @@ impl Descriptors {
             serial_number: None,
             configuration_value: config.configuration_value(),
             alt_settings: config.interface_alt_settings().map(|alt| AltSetting::from_nusb(&alt)).collect(),
+            remarks: remarks::of(configuration),
         })
     }
 

@@ -17,6 +17,7 @@ mod error;
 pub mod libusb;
 pub mod local;
 pub mod nusb;
+mod remarks;
 pub mod standard;
 mod transfer;
 mod turn;

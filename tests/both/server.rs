@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use usbip_wire::status::{ECONNRESET, OK};
 
 use crate::common::events::Events;
-use crate::common::{Daemon, read_exactly, run_dir, usbpipe, wait_for};
+use crate::common::{Daemon, output, read_exactly, run_dir, usbpipe, wait_for};
 use crate::peer::{Behaviour, Fake, Peer, Seen};
 
 /// A device whose bulk IN endpoint never answers by itself.
@@ -31,6 +31,18 @@ fn open_and_close(daemon: &Daemon) {
     daemon.wait_pipe("d", "ep_81", |pipe| pipe["open"] == false);
 }
 
+/// The descriptors of an interface whose endpoint is in its second setting alone.
+fn camera() -> Vec<u8> {
+    let mut raw = vec![9, 2, 34, 0, 1, 1, 0, 0x80, 50];
+    raw.extend([9, 4, 0, 0, 0, 0xff, 0, 0, 0]);
+    raw.extend([9, 4, 0, 1, 1, 0xff, 0, 0, 0]);
+    raw.extend([7, 5, 0x83, 2, 0, 2, 0]);
+    raw
+}
+
+/// Standard requests: USB 2.0, table 9-4.
+const CLEAR_FEATURE: u8 = 1;
+const SET_INTERFACE: u8 = 11;
 const TWO: &str = "[[device.pipe]]\nendpoint = 0x81\nqueue = 2";
 
 #[test]
@@ -114,7 +126,7 @@ fn a_device_that_answers_with_empty_transfers_alone_is_asked_at_rest_and_its_dat
 }
 
 #[test]
-fn a_device_that_stalls_all_the_time_is_told_once_a_second_with_the_number() {
+fn a_device_that_stalls_all_the_time_is_reported_once_a_second_with_the_number() {
     let script = |n: usize| n.is_multiple_of(2).then(|| b"data".to_vec());
     let (peer, _) = server(Fake { script: Some(script), ..Fake::with_strings(["", "", ""]) });
     let mut daemon = Daemon::run(&peer.device("d", ""));
@@ -126,16 +138,91 @@ fn a_device_that_stalls_all_the_time_is_told_once_a_second_with_the_number() {
     let plain = next(&mut events);
     assert!(plain.starts_with("endpoint 0x81 of 1209:0077 is halted") && !plain.contains("more within"), "{plain}");
     // On a machine that is kept busy there may be a second without one.
-    let (mut told, mut number) = (1, 0);
+    let (mut reported, mut number) = (1, 0);
     while number < 2 {
         let text = next(&mut events);
         let again = text.strip_prefix(&plain).unwrap_or_else(|| panic!("{text:?} after {plain:?}"));
-        told += 1;
+        reported += 1;
         number = again.strip_prefix(" (").map_or(0, |again| again.split(' ').next().unwrap().parse().unwrap_or(1));
         assert!(again.is_empty() || again.ends_with("more within a second)"), "{text}");
     }
-    assert!(daemon.count("d", "ep_81", "stalls") > told, "each was told by itself");
+    assert!(daemon.count("d", "ep_81", "stalls") > reported, "each was reported by itself");
     let seconds = started.elapsed().as_secs_f64();
     let lines = daemon.said().iter().filter(|line| line.contains("is halted")).count();
     assert!(lines as f64 <= 2.0 + seconds, "{lines} lines in {seconds} s");
+}
+
+#[test]
+fn what_is_wrong_with_a_devices_descriptors_is_reported_at_its_attach() {
+    let mut fake = Fake::with_strings(["", "", ""]);
+    // A printer of which the first setting only listens, and an endpoint that is described twice.
+    fake.configuration.truncate(9);
+    for (setting, protocol, endpoints) in [(0, 1, &[0x01][..]), (1, 2, &[0x01, 0x82, 0x82])] {
+        fake.configuration.extend([9, 4, 0, setting, endpoints.len() as u8, 7, 1, protocol, 0]);
+        endpoints.iter().for_each(|&address| fake.configuration.extend([7, 5, address, 2, 0, 2, 0]));
+    }
+    fake.configuration[2] = fake.configuration.len() as u8 + 7;
+    let (peer, _) = server(fake);
+    let mut daemon = Daemon::run(&peer.device("printer", ""));
+    for text in [
+        "the descriptors end after 55 of 62 bytes",
+        "endpoint 0x82 is described twice in interface 0, alternate setting 1",
+        "its setting 1 (a printer that answers, too) has 0x01, 0x82, 0x82: choose it by [[device.pipe]]",
+    ] {
+        let line = daemon.wait_said(text);
+        assert!(line.contains("printer: warning: "), "{line}");
+    }
+}
+
+#[test]
+fn requests_about_what_the_device_does_not_have_are_answered_with_what_it_has() {
+    let (peer, _) = server(Fake {
+        configuration: camera(),
+        refused: &[CLEAR_FEATURE, SET_INTERFACE],
+        ..Fake::with_strings(["", "", ""])
+    });
+    let daemon = Daemon::run(&peer.device("d", ""));
+    let answer = |request: &str| daemon.answer(&["control", "d", request]);
+    assert!(
+        answer("alt 0 7").ends_with("interface 0 has no alternate setting 7; it has 0, 1"),
+        "{}",
+        answer("alt 0 7")
+    );
+    assert!(answer("alt 9 0").ends_with("the device has no interface 9; it has 0"), "{}", answer("alt 9 0"));
+    let halt = answer("clear-halt 0x83");
+    assert!(halt.contains("endpoint 0x83 is only there in alternate setting 1 of interface 0"), "{halt}");
+    assert!(halt.contains("`alt 0 1`"), "{halt}");
+}
+
+#[test]
+fn a_server_is_listed_by_its_address_in_each_form() {
+    let (peer, _) = server(Fake::with_strings(["", "", ""]));
+    let temp = TempDir::new().unwrap();
+    let list = |server: String| {
+        output(usbpipe().arg("--dir").arg(run_dir(&temp, "run")).args(["list", "--remote"]).arg(server))
+    };
+    let place = format!("127.0.0.1:{}", peer.port);
+    for server in [place.clone(), format!("usbip://{place}"), format!("usbip://{place}/1-1")] {
+        let output = list(server.clone());
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(&format!("usbip://{place}/1-1  1209:0077")), "{server}: {text:?}");
+    }
+    let absent = list(format!("usbip://{place}/1-9"));
+    let text = String::from_utf8(absent.stderr).unwrap();
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(text.contains("is not exported; the server has 1-1"), "{text}");
+}
+
+#[test]
+fn an_endpoint_with_several_packets_a_microframe_is_listed_with_their_number() {
+    let mut fake = Fake::with_strings(["", "", ""]);
+    // Interrupt IN, wMaxPacketSize 0x1400: three packets of 1024 bytes.
+    fake.configuration.truncate(18);
+    fake.configuration.extend([7, 5, 0x83, 3, 0x00, 0x14, 1]);
+    let (peer, _) = server(fake);
+    let daemon = Daemon::run(&peer.device("d", ""));
+    let text = String::from_utf8(daemon.ask(&["list"]).stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("0x83")).unwrap();
+    assert!(line.contains(" 1024 x3 bytes a packet "), "{line}");
+    assert_eq!(daemon.pipe("d", "ep_83")["packets_per_microframe"], 3);
 }

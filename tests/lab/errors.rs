@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::common::bytes::{assert_same, pattern, read_in_chunks, write_in_chunks};
 use crate::common::witness::Witness;
-use crate::common::{Bus, Daemon, read_exactly, wait_for};
+use crate::common::{Bus, Daemon, ended, read_exactly, usbpipe, wait_for};
 use crate::guest::{Function, Gadget, Guest, UsbDevice};
 use crate::vitals::{Events, cpu_ticks};
 
@@ -79,6 +79,28 @@ fn an_interface_of_a_kernel_driver_is_refused_by_its_name_and_taken_when_it_is_f
 
     fs::write("/sys/bus/usb/drivers/cdc_acm/unbind", format!("{}:1.0", port.busid)).unwrap();
     daemon.wait_attached();
+}
+
+#[test]
+fn commands_about_an_interface_of_a_kernel_driver_name_the_driver_at_once() {
+    let Some(_guest) = Guest::here() else { return };
+    let keyboard = UsbDevice::wait("0627:0001");
+    keyboard.wait_driver(0, "usbhid");
+    let temp = tempfile::TempDir::new().unwrap();
+    let ask = |words: &[&str]| {
+        let mut command = usbpipe();
+        command.arg("--dir").arg(temp.path()).args(words);
+        let output = ended(&mut command);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {output:?}");
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let holder = "interface 0 is held by the kernel driver usbhid; write detach = true";
+    let text = ask(&["control", "0627:0001", "in", "0xa1", "1", "0x0100", "0", "8"]);
+    assert!(text.starts_with(&format!("error io {holder}")), "{text}");
+    let text = ask(&["exec", "0627:0001", "--in", "81", "--", "cat"]);
+    assert!(text.contains(holder), "{text}");
+    let text = ask(&["control", "0627:0001", "alt", "5", "0"]);
+    assert!(text.contains("the device has no interface 5; it has 0"), "{text}");
 }
 
 #[test]

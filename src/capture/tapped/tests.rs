@@ -88,6 +88,7 @@ fn tapped(answer: Result<Vec<u8>, TransferError>) -> (Arc<Tap>, Arc<dyn UsbDevic
         serial_number: None,
         configuration_value: 1,
         alt_settings: Vec::new(),
+        remarks: Vec::new(),
     };
     let tap = Arc::new(Tap::default());
     let device = tap.wrap(Arc::new(Simple { descriptors: Arc::new(descriptors), answer }));

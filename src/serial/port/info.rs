@@ -70,6 +70,7 @@ impl PortInfo {
                 interface(control, CLASS_COMMUNICATION, SUBCLASS_ACM, Vec::new()),
                 interface(control + 1, CLASS_DATA, 0, vec![bulk(BULK_IN), bulk(BULK_OUT)]),
             ],
+            remarks: Vec::new(),
         }
     }
 

@@ -60,6 +60,8 @@ pub struct Keeper {
     port_watch: Option<PortWatch>,
     /// The board of the last session.
     follow: Follow,
+    /// The remarks about the descriptors of the last session.
+    remarks: Vec<String>,
 }
 
 impl Keeper {
@@ -82,6 +84,7 @@ impl Keeper {
             outlets,
             port_watch: None,
             follow: Follow::default(),
+            remarks: Vec::new(),
         };
         let task = tokio::spawn(keeper.run(found));
         Ok(Handle { config, shared, own, stop, task })

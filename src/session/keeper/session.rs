@@ -17,6 +17,7 @@ use crate::session::follow::Follow;
 use crate::session::late::Late;
 use crate::session::line::{Attachment, NEWS_DELAY, Phase, stopped};
 use crate::session::locate::Found;
+use crate::session::passed_over;
 use crate::session::plan;
 use crate::session::port_watch::PortWatch;
 use crate::session::shared::outlet_name;
@@ -77,6 +78,7 @@ impl Keeper {
         self.outlets.write_json();
         // Before any byte: who listens to both is to know where the session begins.
         self.shared.tell("attach", in_words(device.descriptors()));
+        self.emit_remarks(device.descriptors());
         self.attach(bridged, &attach);
 
         let mut port_watch = self.port_watch.take();
@@ -151,6 +153,17 @@ impl Keeper {
             () = stopped(&mut stop) => return None,
         };
         Some(Ended { how, reason, is_held })
+    }
+
+    /// What a person who misses something of the device should know.
+    fn emit_remarks(&mut self, descriptors: &Descriptors) {
+        let mut remarks = descriptors.remarks.clone();
+        remarks.extend(passed_over::settings(&self.config, descriptors));
+        // A device that comes and goes has the same each time.
+        if remarks != self.remarks {
+            remarks.iter().for_each(|text| self.shared.tell("warning", text));
+            self.remarks = remarks;
+        }
     }
 
     /// Takes the device from everybody who uses it.

@@ -106,7 +106,8 @@ impl NusbDevice {
         let address = endpoint.address;
         let claimed = held.interfaces.values().find(|i| has_endpoint(i, address));
         let Some(interface) = claimed else {
-            return Err(OpenError::Busy(format!("no interface with endpoint {address:#04x} is claimed")));
+            let text = format!("no claimed interface has endpoint {address:#04x} in its selected alternate setting");
+            return Err(OpenError::Busy(text));
         };
         let made = match (endpoint.transfer_type, endpoint.is_in()) {
             (TransferType::Bulk, true) => interface.endpoint::<Bulk, In>(address).map(share),

@@ -262,6 +262,7 @@ fn placeholder(record: &DeviceRecord) -> Descriptors {
         serial_number: None,
         configuration_value: record.configuration_value,
         alt_settings: Vec::new(),
+        remarks: Vec::new(),
     }
 }
 
