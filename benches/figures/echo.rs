@@ -8,17 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use usbpipe::usb::{Pipe, Transfer, UsbDevice, complete, usbip};
 
-use crate::lab::Lab;
-use crate::process::{cores, own_cpu};
-use crate::table::{Runs, Table};
+use nix::unistd::Pid;
 
-/// What one side showed, one entry a block of rounds.
-#[derive(Default)]
-struct Side {
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    cpu: Vec<f64>,
-}
+use crate::lab::Lab;
+use crate::process::cores;
+use crate::rounds::{Side, compare};
+use crate::table::Table;
 
 /// A program that uses the FIFOs: a blocking write, a blocking read.
 struct Fifos {
@@ -43,45 +38,26 @@ struct Ends {
 pub(crate) fn measure(lab: &Lab, table: &mut Table) {
     let cores = cores();
     let (mut fifos, mut direct) = (Fifos::open(lab), Direct::open(lab));
+    let mut both = |table: &mut Table, name| {
+        let ours = Side { process: lab.daemon.pid(), block: &mut |rounds| fifos.block(rounds) };
+        let theirs = Side { process: Pid::this(), block: &mut |rounds| direct.block(rounds) };
+        compare(table, name, BLOCKS, ours, theirs);
+    };
     if let [host, .., device] = cores[..] {
         lab.place(&[host], &[device]);
-        compare(lab, table, "echo_64", &mut fifos, &mut direct);
+        both(table, "echo_64");
     } else {
         table.note("echo_64 is skipped: it needs a second core for the simulated device");
     }
     lab.place(&cores[..1], &cores[..1]);
-    compare(lab, table, "echo_64_one_core", &mut fifos, &mut direct);
+    both(table, "echo_64_one_core");
     lab.place(&cores, &cores);
     table.note(
         "echo_64: 64 bytes into ep_02 and back from ep_82 of zero; the same transfers made by the program itself",
     );
-    table.note("echo_64: ratio of p50 at most 1.6, of p99 at most 2.5; CPU is the program's and the daemon's");
+    table.note("echo_64: ratio of p50 at most 1.5, of p99 at most 2.5, at most 6 calls; CPU is the program's and the");
+    table.note("echo_64: daemon's, calls and switches are the daemon's and, of the reference, the program's");
     table.note("echo_64_one_core: device, daemon and program share one core, so that nothing goes on at the same time");
-}
-
-fn compare(lab: &Lab, table: &mut Table, name: &str, fifos: &mut Fifos, direct: &mut Direct) {
-    let (mut ours, mut theirs) = (Side::default(), Side::default());
-    fifos.block();
-    direct.block();
-    for _ in 0..BLOCKS {
-        ours.add(|| own_cpu() + lab.daemon.cpu(), || fifos.block());
-        theirs.add(own_cpu, || direct.block());
-    }
-    table.figure(&format!("{name}_p50_us"), &Runs::of(ours.p50), &Runs::of(theirs.p50));
-    table.figure(&format!("{name}_p99_us"), &Runs::of(ours.p99), &Runs::of(theirs.p99));
-    table.figure(&format!("{name}_cpu_s_per_Mround"), &Runs::of(ours.cpu), &Runs::of(theirs.cpu));
-}
-
-impl Side {
-    fn add(&mut self, cpu: impl Fn() -> Duration, block: impl FnOnce() -> Vec<Duration>) {
-        let before = cpu();
-        let mut times = block();
-        self.cpu.push((cpu() - before).as_secs_f64() * 1e6 / times.len() as f64);
-        times.sort_unstable();
-        let quantile = |part: f64| times[(times.len() as f64 * part) as usize].as_secs_f64() * 1e6;
-        self.p50.push(quantile(0.50));
-        self.p99.push(quantile(0.99));
-    }
 }
 
 impl Fifos {
@@ -91,7 +67,7 @@ impl Fifos {
         Self { ep_02, ep_82 }
     }
 
-    fn block(&mut self) -> Vec<Duration> {
+    fn block(&mut self, rounds: usize) -> Vec<Duration> {
         let mut answer = [0; SIZE];
         let mut round = |n| {
             let question = message(n);
@@ -102,7 +78,7 @@ impl Fifos {
             assert_eq!(answer, question);
             time
         };
-        (0..ROUNDS).map(&mut round).collect()
+        (0..rounds).map(&mut round).collect()
     }
 }
 
@@ -121,11 +97,11 @@ impl Direct {
         Self { runtime, ends: Ends { into, out, spare } }
     }
 
-    fn block(&mut self) -> Vec<Duration> {
+    fn block(&mut self, rounds: usize) -> Vec<Duration> {
         let Self { runtime, ends } = self;
         runtime.block_on(async {
-            let mut times = Vec::with_capacity(ROUNDS);
-            for n in 0..ROUNDS {
+            let mut times = Vec::with_capacity(rounds);
+            for n in 0..rounds {
                 times.push(ends.round(n).await);
             }
             times
@@ -159,4 +135,3 @@ const SIZE: usize = 64;
 /// Room for the answer: IN transfers ask for whole packets.
 const PACKET: usize = 512;
 const BLOCKS: usize = 11;
-const ROUNDS: usize = 2000;

@@ -4,17 +4,20 @@
 //! sides in turn. It refuses to run without `--bench`, so that `cargo test --all-targets` costs nothing.
 
 mod bulk;
+mod calls;
 mod echo;
 mod fan_out;
 mod lab;
 mod process;
 mod role;
+mod rounds;
+mod serial;
 mod table;
-mod tty;
 
 use std::process::ExitCode;
 
 use lab::Lab;
+use serial::Outlet;
 use table::Table;
 
 fn main() -> ExitCode {
@@ -28,29 +31,31 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with("--")).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !FIGURES.contains(name)) {
-        eprintln!("there is no figure {unknown:?}; there are {}", FIGURES.join(", "));
+    let is_known = |wanted: &&str| FIGURES.iter().any(|(name, group, _)| [name, group].contains(&wanted));
+    if let Some(unknown) = wanted.iter().find(|name| !is_known(name)) {
+        let names: Vec<&str> = FIGURES.iter().map(|(name, ..)| *name).collect();
+        eprintln!("there is no figure {unknown:?}; there are {}, and bulk and serial", names.join(", "));
         return ExitCode::from(2);
     }
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name);
     let lab = Lab::new();
     let mut table = Table::new();
-    if is_wanted(FIGURES[0]) {
-        bulk::measure_in(&lab, &mut table);
-    }
-    if is_wanted(FIGURES[1]) {
-        echo::measure(&lab, &mut table);
-    }
-    if is_wanted(FIGURES[2]) {
-        bulk::measure_out(&lab, &mut table);
-    }
-    if is_wanted(FIGURES[3]) {
-        fan_out::measure(&lab, &mut table);
-    }
-    if is_wanted(FIGURES[4]) {
-        tty::measure(&lab, &mut table);
+    for (name, group, measure) in FIGURES {
+        if wanted.is_empty() || wanted.contains(name) || wanted.contains(group) {
+            measure(&lab, &mut table);
+        }
     }
     ExitCode::SUCCESS
 }
 
-const FIGURES: [&str; 5] = ["bulk_in", "echo", "bulk_out", "fan_out", "tty"];
+type Measure = fn(&Lab, &mut Table);
+
+/// Names, and what several of them are called together.
+const FIGURES: &[(&str, &str, Measure)] = &[
+    ("bulk_in", "bulk", bulk::measure_in),
+    ("echo", "", echo::measure),
+    ("bulk_out", "bulk", bulk::measure_out),
+    ("fan_out", "", fan_out::measure),
+    ("tty", "serial", |lab, table| serial::measure(lab, table, Outlet::Tty)),
+    ("serial_socket", "serial", |lab, table| serial::measure(lab, table, Outlet::Socket)),
+    ("serial_fifo", "serial", |lab, table| serial::measure(lab, table, Outlet::Fifo)),
+];

@@ -73,7 +73,7 @@ pub(crate) fn own_cpu() -> Duration {
 }
 
 /// Fields 14 and 15 of proc_pid_stat(5), counted behind the name, which may contain blanks.
-fn cpu(pid: &str) -> Duration {
+pub(crate) fn cpu(pid: &str) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
     let behind_name = &stat[stat.rfind(')').expect("the name is in parentheses") + 1..];
     let fields: Vec<&str> = behind_name.split_whitespace().collect();
