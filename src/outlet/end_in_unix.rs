@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -15,14 +15,16 @@ use tokio::io::unix::AsyncFd;
 use super::Sink;
 use super::fifo_in::enlarge;
 use super::socket::{FdKind, kind_of, set_nonblocking};
+use crate::reactor::Room;
 
 /// The daemon's end of a descriptor that one program reads.
 #[derive(Debug)]
 pub struct InEnd {
+    /// Reports that the other end was closed, and nothing else: a socket has news of room each time its reader takes
+    /// something.
     fd: AsyncFd<OwnedFd>,
     kind: FdKind,
-    /// Its last write found no room, and there has been no news since.
-    full: bool,
+    room: Room,
 }
 
 impl InEnd {
@@ -42,50 +44,37 @@ impl InEnd {
             fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_DIRECT))?;
         }
         // SAFETY: an `OwnedFd` owns its descriptor, and gives the same number for as long as it lives.
-        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) }?;
-        Ok(Self { fd, kind, full: false })
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::PRIORITY) }?;
+        Ok(Self { fd, kind, room: Room::default() })
     }
+}
 
-    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self.kind {
-            FdKind::Pipe => nix::sys::uio::writev(self.fd.get_ref(), slices).map_err(io::Error::from),
-            FdKind::Stream | FdKind::Messages => SockRef::from(self.fd.get_ref()).send_vectored(slices),
-        }
-    }
-
-    /// Ready with true when there may be room, with false when nobody reads any more.
-    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let Ok(mut guard) = ready!(self.fd.poll_write_ready(cx)) else { return Poll::Ready(false) };
-        if guard.ready().is_write_closed() {
-            return Poll::Ready(false);
-        }
-        guard.clear_ready();
-        self.full = false;
-        Poll::Ready(true)
+fn write(fd: &OwnedFd, kind: FdKind, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    match kind {
+        FdKind::Pipe => nix::sys::uio::writev(fd, slices).map_err(io::Error::from),
+        FdKind::Stream | FdKind::Messages => SockRef::from(fd).send_vectored(slices),
     }
 }
 
 impl Sink for InEnd {
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            if self.full && !ready!(self.poll_news(cx)) {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            match self.write(slices) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.full = true,
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {
-                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-                }
-                result => return Poll::Ready(result),
-            }
+        let (fd, kind) = (self.fd.get_ref(), self.kind);
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        match ready!(self.room.poll_write(cx, fd.as_fd(), offered, || write(fd, kind, slices))) {
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            result => Poll::Ready(result),
         }
     }
 
     /// A program that shut down its own direction only still reads.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while ready!(self.poll_news(cx)) {}
-        Poll::Ready(())
+        loop {
+            let Ok(mut ready) = ready!(self.fd.poll_write_ready(cx)) else { return Poll::Ready(()) };
+            if ready.ready().is_write_closed() {
+                return Poll::Ready(());
+            }
+            ready.clear_ready();
+        }
     }
 
     fn keeps_messages(&self) -> bool {

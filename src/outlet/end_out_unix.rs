@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use nix::sys::socket::{MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::unistd::read;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -16,12 +17,14 @@ use tokio::io::unix::AsyncFd;
 use super::fifo_in::enlarge;
 use super::socket::{FdKind, bytes_waiting, kind_of, set_nonblocking};
 use super::{Message, Source};
+use crate::reactor::ShortReads;
 
 /// The daemon's end of a descriptor that one program writes.
 #[derive(Debug)]
 pub struct OutEnd {
     fd: AsyncFd<OwnedFd>,
     kind: FdKind,
+    reads: ShortReads,
     /// Room for what comes beside a message.
     beside: Vec<u8>,
 }
@@ -44,14 +47,22 @@ impl OutEnd {
         }
         // SAFETY: an `OwnedFd` owns its descriptor, and gives the same number for as long as it lives.
         let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
-        Ok(Self { fd, kind, beside })
+        Ok(Self { fd, kind, reads: ShortReads::default(), beside })
     }
 
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match ready!(self.reads.poll_read(cx, &self.fd, buffer, |fd, buffer| Ok(read(fd, buffer)?))) {
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Poll::Ready(Ok(0)),
+            result => Poll::Ready(result),
+        }
+    }
+
+    /// The next message of a SEQPACKET socket.
     fn poll_receive(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Message>> {
         loop {
             let mut guard = ready!(self.fd.poll_read_ready(cx))?;
-            let (kind, beside) = (self.kind, &mut self.beside);
-            match guard.try_io(|fd| receive(fd.get_ref(), kind, buffer, beside)) {
+            let beside = &mut self.beside;
+            match guard.try_io(|fd| receive(fd.get_ref(), buffer, beside)) {
                 Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionReset => return Poll::Ready(Ok(Message::End)),
                 Ok(result) => return Poll::Ready(result),
@@ -62,11 +73,7 @@ impl OutEnd {
 }
 
 #[allow(clippy::ptr_arg, reason = "recvmsg takes a vector")]
-fn receive(fd: &OwnedFd, kind: FdKind, buffer: &mut [u8], beside: &mut Vec<u8>) -> io::Result<Message> {
-    if kind != FdKind::Messages {
-        let n = nix::unistd::read(fd, buffer)?;
-        return Ok(if n == 0 { Message::End } else { Message::Of(n) });
-    }
+fn receive(fd: &OwnedFd, buffer: &mut [u8], beside: &mut Vec<u8>) -> io::Result<Message> {
     let mut slices = [IoSliceMut::new(buffer)];
     let received = recvmsg::<()>(fd.as_raw_fd(), &mut slices, Some(beside), MsgFlags::MSG_CMSG_CLOEXEC)?;
     if received.flags.contains(MsgFlags::MSG_TRUNC) {
@@ -78,6 +85,9 @@ fn receive(fd: &OwnedFd, kind: FdKind, buffer: &mut [u8], beside: &mut Vec<u8>) 
 
 impl Source for OutEnd {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if !self.keeps_messages() {
+            return self.poll_bytes(cx, buffer);
+        }
         loop {
             match ready!(self.poll_receive(cx, buffer))? {
                 Message::Of(0) | Message::TooLong => {}
@@ -88,7 +98,10 @@ impl Source for OutEnd {
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Message>> {
-        self.poll_receive(cx, buffer)
+        if self.keeps_messages() {
+            return self.poll_receive(cx, buffer);
+        }
+        self.poll_bytes(cx, buffer).map_ok(|n| if n == 0 { Message::End } else { Message::Of(n) })
     }
 
     fn keeps_messages(&self) -> bool {
@@ -113,6 +126,10 @@ impl Drop for OutEnd {
 mod tests {
     use std::future::poll_fn;
     use std::io::IoSlice;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::task::{Wake, Waker};
 
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
@@ -178,6 +195,44 @@ mod tests {
             drop(source);
             poll_fn(|cx| sink.poll_closed(cx)).await;
             assert_eq!(write(&mut sink, b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_something_wakes_nobody_until_it_is_waited_for() {
+        let (theirs, ours) = pair(SockType::Stream);
+        let (mut sink, news) = (InEnd::new(ours, false).unwrap(), Arc::new(News::default()));
+        let waker = Waker::from(news.clone());
+        assert!(sink.poll_closed(&mut Context::from_waker(&waker)).is_pending());
+        for _ in 0..10 {
+            write(&mut sink, &[7; 4096]).await.unwrap();
+            assert_eq!(nix::unistd::read(&theirs, &mut [0; 8192]).unwrap(), 4096);
+            look_at_the_reactor().await;
+            assert!(sink.poll_closed(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(news.0.load(Relaxed), 0);
+        drop(theirs);
+        poll_fn(|cx| sink.poll_closed(cx)).await;
+    }
+
+    /// Has the reactor report all that has happened by now.
+    async fn look_at_the_reactor() {
+        let (read, write_end) = nix::unistd::pipe().unwrap();
+        let (mut source, mut sink) = (OutEnd::new(read).unwrap(), InEnd::new(write_end, false).unwrap());
+        let written = async {
+            tokio::task::yield_now().await;
+            write(&mut sink, b"x").await.unwrap();
+        };
+        tokio::join!(next(&mut source, 8), written);
+    }
+
+    /// Counts.
+    #[derive(Default)]
+    struct News(AtomicU32);
+
+    impl Wake for News {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
         }
     }
 

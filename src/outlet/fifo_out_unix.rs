@@ -18,18 +18,22 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
-use tokio::net::unix::pipe::Receiver;
+use nix::unistd::read;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::fifo_in::{COMMON_FLAGS, READ_FLAGS, enlarge, let_programs_leave};
 use super::socket::bytes_waiting;
 use super::{Changes, Source, StandingSource, Watcher};
+use crate::reactor::ShortReads;
 
 /// The daemon's end of a FIFO that programs write.
 pub struct OutFifo {
     path: PathBuf,
     end: Option<OwnedFd>,
     /// A second descriptor of `end` in the reactor, while a writer is there.
-    active: Option<Receiver>,
+    active: Option<AsyncFd<OwnedFd>>,
+    reads: ShortReads,
     /// Whether anybody was writing when it ended.
     had_writer: bool,
     changes: Changes,
@@ -43,7 +47,7 @@ impl OutFifo {
     pub fn new(path: PathBuf, watcher: &Watcher) -> io::Result<Self> {
         let end = open_read_end(&path)?;
         let changes = watcher.watch(&path)?;
-        Ok(Self { path, end: Some(end), active: None, had_writer: false, changes })
+        Ok(Self { path, end: Some(end), active: None, reads: ShortReads::default(), had_writer: false, changes })
     }
 
     /// Where it stands.
@@ -124,32 +128,31 @@ impl Source for OutFifo {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let Some(end) = &self.end else { return Poll::Ready(Ok(0)) };
-        let mut woken_in_vain = false;
         loop {
             let result = match &self.active {
-                None => nix::unistd::read(end, buffer).map_err(io::Error::from),
-                Some(active) => active.try_read(buffer),
+                None => read(end, buffer).map_err(io::Error::from),
+                Some(active) => ready!(self.reads.poll_read(cx, active, buffer, |fd, buffer| Ok(read(fd, buffer)?))),
             };
             match result {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // The reactor never forgets a hang-up, and would wake us forever; start afresh.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.active = Some(register(end)?),
                 Ok(0) => {
-                    self.active = None;
+                    (self.active, self.reads) = (None, ShortReads::default());
                     return Poll::Ready(Ok(0));
                 }
                 result => return Poll::Ready(result),
             }
-            if self.active.is_none() || woken_in_vain {
-                // The reactor never forgets a hang-up, and would wake us forever; start afresh.
-                let copy = end.try_clone()?;
-                enlarge(&copy);
-                self.active = Some(Receiver::from_owned_fd_unchecked(copy)?);
-            }
-            let Some(active) = &self.active else { continue };
-            ready!(active.poll_read_ready(cx))?;
-            woken_in_vain = true;
         }
     }
+}
+
+/// A second descriptor of this read end, in the reactor.
+fn register(end: &OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let copy = end.try_clone()?;
+    enlarge(&copy);
+    // SAFETY: an `OwnedFd` owns its descriptor, and gives the same number for as long as it lives.
+    Ok(unsafe { AsyncFd::register_with_interest(copy, Interest::READABLE) }?)
 }
 
 /// Opens a read end that reports a hang-up while nobody writes: Linux does so only after a first writer has been.
@@ -164,7 +167,7 @@ pub(super) fn read_out(fd: &OwnedFd) -> io::Result<usize> {
     let mut buffer = [0; 4096];
     let mut total = 0;
     loop {
-        match nix::unistd::read(fd, &mut buffer) {
+        match read(fd, &mut buffer) {
             Ok(0) | Err(Errno::EAGAIN) => return Ok(total),
             Ok(n) => total += n,
             Err(Errno::EINTR) => {}
