@@ -116,9 +116,13 @@ impl BulkIn {
         readers: &mut Readers<F>,
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Poll<Verdict> {
+        // The end of the ring when everybody was served.
+        let mut served = None;
         loop {
             let is_more = in_pump::collect(self, cx, pipe);
-            if let Err(verdict) = in_pump::serve(self, cx, readers) {
+            if served.replace(self.stock.ring.end()) != Some(self.stock.ring.end())
+                && let Err(verdict) = in_pump::serve(self, cx, readers)
+            {
                 return Poll::Ready(verdict);
             }
             if readers.is_empty() {
@@ -130,8 +134,12 @@ impl BulkIn {
             if !self.stock.spare.is_empty() {
                 readers.let_go();
                 self.refill(pipe);
-            } else if !is_more && (pipe.in_flight() > 0 || readers.poll_patience(cx, &self.stock.ring).is_pending()) {
-                break;
+            } else if !is_more {
+                if pipe.in_flight() > 0 || readers.poll_patience(cx, &self.stock.ring).is_pending() {
+                    break;
+                }
+                // Somebody was left behind.
+                served = None;
             }
         }
         stop.poll(cx).map(|()| Verdict::Stopped)

@@ -22,6 +22,7 @@ use super::hub::Hub;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt, stopped};
 use super::paced::PacedPipe;
 use super::plan;
+use super::when_woken::WhenWoken;
 use crate::bridge::{self, BulkIn, InPump, IsoIn, NewReader, Readers, ReadersPolicy, Verdict};
 use crate::config::{Framing, Idle, OnOpen, Patience, PipeConfig, StallPolicy};
 use crate::outlet::{CompetingReaders, InFifo, openers};
@@ -183,8 +184,8 @@ impl InLine {
     /// Runs the pump, and meanwhile looks after what the pump must not: a second reader, and losses to be told.
     async fn pump(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
-        let stop = pin!(self.context.stop_or_over(attachment));
-        let watch = watch(&self.context, self.readers.fifo.as_ref(), self.hub.clone());
+        let stop = pin!(WhenWoken::new(self.context.stop_or_over(attachment)));
+        let watch = WhenWoken::new(watch(&self.context, self.readers.fifo.as_ref(), self.hub.clone()));
         let verdict = tokio::select! {
             biased;
             verdict = pump.run(pipe, &mut self.readers, stop) => verdict,

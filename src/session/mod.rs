@@ -48,6 +48,7 @@ mod sockets;
 mod status;
 mod terminals;
 mod text;
+mod when_woken;
 
 pub use arrivals::Arrivals;
 pub use control::{addressed_interface, execute};

@@ -14,6 +14,7 @@ use super::hub::Hub;
 use super::in_line::framing;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt};
 use super::plan;
+use super::when_woken::WhenWoken;
 use crate::bridge::{BulkOut, IsoOut, IsoOutSettings, NewWriter, Verdict, Writers as AllWriters};
 use crate::config::{PipeConfig, StallPolicy, Underrun, Writers};
 use crate::outlet::OutFifo;
@@ -172,7 +173,7 @@ impl OutLine {
 
     async fn pump(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
-        let stop = pin!(self.context.stop_or_over(attachment));
+        let stop = pin!(WhenWoken::new(self.context.stop_or_over(attachment)));
         pump.run(pipe, &mut self.writers, stop).await
     }
 
