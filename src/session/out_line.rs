@@ -225,7 +225,8 @@ impl OutLine {
             };
             self.pump = Some(Pump::Iso(IsoOut::new(settings, counters)));
         } else if self.pump.is_none() {
-            let sizes = plan::sizes(&self.config, endpoint);
+            let is_serial = self.context.openings.is_some();
+            let sizes = if is_serial { plan::serial_out_sizes } else { plan::sizes }(&self.config, endpoint);
             let framing = framing(self.config.framing);
             self.pump = Some(Pump::Bulk(BulkOut::new(framing, sizes, self.config.zlp, self.config.flush, counters)));
         }

@@ -136,6 +136,13 @@ pub(super) fn sizes(config: &PipeConfig, endpoint: &Endpoint) -> Sizes {
     Sizes { transfer, max_packet: packet, queue: usize::from(config.queue.unwrap_or(DEFAULT_QUEUE)) }
 }
 
+/// The same for what programs write to a serial function: at least four packets. A port of the operating system, whose
+/// packet is what a terminal holds, then wakes a program that waits for room once for all of them.
+pub(super) fn serial_out_sizes(config: &PipeConfig, endpoint: &Endpoint) -> Sizes {
+    let sizes = sizes(config, endpoint);
+    Sizes { transfer: sizes.transfer.max(4 * sizes.max_packet), ..sizes }
+}
+
 /// Bytes of a message that all outlets of the pipe keep together.
 fn longest_message(config: &PipeConfig) -> usize {
     let has_fifo = config.outlets.contains(&OutletKind::Fifo);
@@ -268,6 +275,13 @@ mod tests {
         let config = PipeConfig { transfer: 1000, ..PipeConfig::new(0x81) };
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 512, 0)).transfer, 1024);
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Interrupt, 8, 10)).transfer, 8);
+    }
+
+    #[test]
+    fn what_goes_to_a_port_goes_in_transfers_of_several_packets() {
+        let config = serial_pipe(&SerialConfig::default(), 0x02);
+        assert_eq!(serial_out_sizes(&config, &endpoint(0x02, TransferType::Bulk, 64, 0)).transfer, 4096);
+        assert_eq!(serial_out_sizes(&config, &endpoint(0x02, TransferType::Bulk, 4096, 0)).transfer, 16384);
     }
 
     #[test]
