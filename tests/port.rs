@@ -8,15 +8,19 @@ mod common;
 #[path = "common/vitals.rs"]
 mod vitals;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use cable::Cable;
 use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
 use common::{Daemon, PATIENCE, read_exactly, read_line, usbpipe, wait_for, within};
+use nix::libc::O_NOCTTY;
 use vitals::{Events, descriptors_at_rest, wait_asleep};
 
 /// A bridged port with programs on both of its FIFOs.
@@ -252,4 +256,26 @@ fn a_port_that_is_not_there_is_waited_for() {
     assert!(told.contains(cable.port.to_str().unwrap()), "{told}");
     cable.plug();
     wait_for(|| (daemon.status("board")["state"] == "attached").then_some(()), || "it stays unnoticed".into());
+}
+
+/// A port that is open and not yet raw sends back what its board says, and the board answers that.
+#[test]
+fn a_board_that_speaks_the_moment_its_port_is_opened_hears_nothing() {
+    let mut cable = Cable::new();
+    cable.unplug();
+    let daemon = Daemon::run_unattached(&cable.device("", "baud = 57600\n"));
+    let (from, to) = (daemon.reader("board/serial.rx"), daemon.writer("board/serial.tx"));
+    let mut events = Events::of(&daemon);
+    for _ in 0..20 {
+        cable.plug_rude(b"READY\r\n");
+        events.wait("attach", "board");
+        // What was received before the port was raw has another line end.
+        assert_eq!(read_exactly(from.try_clone().unwrap(), 5).1, b"READY");
+        (&to).write_all(b"PING 1\n").unwrap();
+        assert_eq!(String::from_utf8_lossy(&cable.hear(7)), "PING 1\n", "and nothing before it");
+        assert_eq!(cable.speed(), 57_600);
+        read_exactly(from.try_clone().unwrap(), 2);
+        cable.unplug();
+        events.wait("detach", "board");
+    }
 }
