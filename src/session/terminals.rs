@@ -106,6 +106,10 @@ impl Source for Observed {
         self.source.poll_read(cx, buffer)
     }
 
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.poll_left(cx)
+    }
+
     fn waiting(&self) -> usize {
         self.source.waiting()
     }
