@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use common::{Bus, Daemon, ended, read_exactly, usbpipe, wait_for, within};
+use common::{Bus, Daemon, ended, read_exactly, read_line, usbpipe, wait_for, within};
 use firmware_mock::DeviceKind::{Echo, Knob, Regs, Uno, Zero};
 use nix::sys::signal::Signal::SIGHUP;
 use tempfile::TempDir;
@@ -61,6 +61,45 @@ fn sighup_with_a_changed_device_starts_it_anew() {
     let (_, bytes) = read_exactly(daemon.reader("zero/ep_81"), 6);
     assert_eq!(bytes, b"000102");
     assert!(!daemon.path("zero/ep_82").exists());
+}
+
+#[test]
+fn sighup_with_changed_settings_of_a_line_changes_them_and_programs_go_on() {
+    let bus = Bus::with(&[Uno]);
+    let temp = TempDir::new().unwrap();
+    let config = |serial: &str| bus.device("uno", &format!("[device.serial]\n{serial}"));
+    let mut daemon = Daemon::run_in(&temp.path().join("run"), &config("baud = 9600\n"));
+    daemon.wait_attached();
+    let (answers, lines) = (daemon.reader("uno/serial.rx"), daemon.writer("uno/serial.tx"));
+    let tty = fs::OpenOptions::new().read(true).write(true).open(daemon.path("uno/serial.tty")).unwrap();
+    let ask = |line: &str| {
+        (&lines).write_all(format!("{line}\n").as_bytes()).unwrap();
+        std::iter::repeat_with(|| read_line(&answers)).find(|answer| answer != "READY").unwrap()
+    };
+    let changes = [
+        ("baud = 57600\n", "baud=57600 dtr=0", "mode=8N1"),
+        ("baud = 57600\nmode = \"7E2\"\nboot_wait = 0.001\n", "baud=57600 dtr=0", "mode=7E2"),
+        ("baud = 19200\nmode = \"7E2\"\ndtr = true\nrts = true\n", "baud=19200 dtr=1", "rts=on baud=19200 mode=7E2"),
+        // What is not asked for any more stays as it is.
+        (
+            "unread = \"forever\"\nreset = \"if-idle\"\npatience = 2\n",
+            "baud=19200 dtr=1",
+            "rts=untouched baud=19200 mode=7E2",
+        ),
+    ];
+    for (serial, told, shown) in changes {
+        reload(&mut daemon, &config(serial));
+        let lines = || daemon.answer(&["serial", "uno", "lines"]);
+        wait_for(|| lines().ends_with(shown).then_some(()), || format!("after {serial:?}: {}", lines()));
+        let status = ask("STATUS");
+        assert!(status.contains(told), "after {serial:?}: {status}");
+    }
+    assert_eq!(daemon.status("uno")["sessions"], 1);
+    assert!(daemon.pipe("uno", "serial.rx")["clients"].as_array().unwrap().len() == 2, "the terminal too");
+    drop(tty);
+    // What takes other outlets is another device.
+    reload(&mut daemon, &config("outlets = [\"fifo\"]\n"));
+    assert_eq!(within(common::PATIENCE, move || (&answers).read(&mut [0; 1]).unwrap()), 0);
 }
 
 #[test]

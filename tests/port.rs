@@ -8,15 +8,19 @@ mod common;
 #[path = "common/vitals.rs"]
 mod vitals;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use cable::Cable;
 use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
 use common::{Daemon, PATIENCE, read_exactly, read_line, usbpipe, wait_for, within};
+use nix::libc::O_NOCTTY;
 use vitals::{Events, descriptors_at_rest, wait_asleep};
 
 /// A bridged port with programs on both of its FIFOs.
@@ -252,4 +256,190 @@ fn a_port_that_is_not_there_is_waited_for() {
     assert!(told.contains(cable.port.to_str().unwrap()), "{told}");
     cable.plug();
     wait_for(|| (daemon.status("board")["state"] == "attached").then_some(()), || "it stays unnoticed".into());
+}
+
+/// A port that is open and not yet raw sends back what its board says, and the board answers that.
+#[test]
+fn a_board_that_speaks_the_moment_its_port_is_opened_hears_nothing() {
+    let mut cable = Cable::new();
+    cable.unplug();
+    let daemon = Daemon::run_unattached(&cable.device("", "baud = 57600\n"));
+    let (from, to) = (daemon.reader("board/serial.rx"), daemon.writer("board/serial.tx"));
+    let mut events = Events::of(&daemon);
+    for _ in 0..20 {
+        cable.plug_rude(b"READY\r\n");
+        events.wait("attach", "board");
+        // What was received before the port was raw has another line end.
+        assert_eq!(read_exactly(from.try_clone().unwrap(), 5).1, b"READY");
+        (&to).write_all(b"PING 1\n").unwrap();
+        assert_eq!(String::from_utf8_lossy(&cable.hear(7)), "PING 1\n", "and nothing before it");
+        assert_eq!(cable.speed(), 57_600);
+        read_exactly(from.try_clone().unwrap(), 2);
+        cable.unplug();
+        events.wait("detach", "board");
+    }
+}
+
+#[test]
+fn flow_control_of_the_configuration_and_of_requests_is_the_ports() {
+    let board = Board::with("flow = \"rtscts\"\n");
+    board.lines_go_both_ways();
+    assert_eq!(board.cable.flow(), (true, false));
+    assert_eq!(board.serial(&["lines"]), "ok dtr=untouched rts=untouched baud=38400 mode=8N1 flow=rtscts");
+    assert_eq!(board.serial(&["flow", "xonxoff"]), "ok");
+    assert_eq!(board.cable.flow(), (false, true));
+    // XOFF, and below XON; neither is a byte any more.
+    board.cable.say(b"one\x13two\n");
+    assert_eq!(read_line(&board.from), "onetwo");
+    (&board.to).write_all(b"held up\n").unwrap();
+    assert!(board.cable.is_silent());
+    board.cable.say(b"\x11");
+    assert_eq!(board.cable.hear(8), b"held up\n");
+    board.lines_go_both_ways();
+    assert_eq!(board.serial(&["flow", "none"]), "ok");
+    assert_eq!(board.cable.flow(), (false, false));
+    assert!(board.serial(&["flow", "on"]).starts_with("error invalid "));
+    board.cable.say(b"\x13\x11\n");
+    assert_eq!(read_exactly(board.from.try_clone().unwrap(), 3).1, b"\x13\x11\n", "only bytes again");
+}
+
+/// A port whose far end says what nobody hears, with outlets of every kind.
+fn unheard(unread: &str) -> (Daemon, Cable) {
+    let cable = Cable::new();
+    let serial = format!("outlets = [\"fifo\", \"tty\", \"socket\"]\n{unread}\n");
+    (Daemon::run(&cable.device("", &serial)), cable)
+}
+
+fn wait_bytes(daemon: &Daemon, bytes: u64) {
+    daemon.wait_count("board", "serial.rx", "bytes", bytes);
+}
+
+/// A program at `serial.rx`, `serial.tty` or `serial.sock`.
+fn open(daemon: &Daemon, outlet: &str) -> File {
+    let path = daemon.path(&format!("board/{outlet}"));
+    match outlet {
+        "serial.rx" => File::open(path).unwrap(),
+        "serial.tty" => OpenOptions::new().read(true).write(true).custom_flags(O_NOCTTY).open(path).unwrap(),
+        _ => OwnedFd::from(UnixStream::connect(path).unwrap()).into(),
+    }
+}
+
+/// Waits until so many programs read.
+fn wait_readers(daemon: &Daemon, count: usize) {
+    daemon.wait_pipe("board", "serial.rx", |pipe| pipe["clients"].as_array().unwrap().len() == count);
+}
+
+const EACH: [&str; 3] = ["serial.rx", "serial.tty", "serial.sock"];
+
+#[test]
+fn what_arrives_while_no_program_is_there_is_the_next_ones_whatever_it_opens() {
+    let (daemon, cable) = unheard("");
+    let mut sent = 0;
+    for outlet in EACH {
+        cable.say(b"nobody\nhears\n");
+        sent += 13;
+        wait_bytes(&daemon, sent);
+        let program = open(&daemon, outlet);
+        assert_eq!(read_exactly(program.try_clone().unwrap(), 13).1, b"nobody\nhears\n", "{outlet}");
+        cable.say(b"now\n");
+        sent += 4;
+        assert_eq!(read_line(&program), "now");
+        drop(program);
+        wait_readers(&daemon, 0);
+    }
+    assert_eq!(daemon.count("board", "serial.rx", "discarded_bytes"), 0);
+}
+
+#[test]
+fn what_is_older_than_unread_says_is_nobodys_and_counted() {
+    for unread in ["unread = \"300ms\"", "unread = 0", "on_open = \"discard\"", "idle = \"drain\""] {
+        let (daemon, cable) = unheard(unread);
+        cable.say(b"old\n");
+        wait_bytes(&daemon, 4);
+        // Time is what this is about.
+        thread::sleep(Duration::from_millis(400));
+        let programs = EACH.map(|outlet| open(&daemon, outlet));
+        wait_readers(&daemon, 3);
+        cable.say(b"new\n");
+        for (outlet, program) in EACH.iter().zip(&programs) {
+            assert_eq!(read_line(program), "new", "{unread}, {outlet}");
+        }
+        assert_eq!(daemon.count("board", "serial.rx", "discarded_bytes"), 4, "{unread}");
+    }
+}
+
+#[test]
+fn answers_for_a_program_at_the_terminal_do_not_wait_in_the_fifo() {
+    let (daemon, cable) = unheard("unread = \"300ms\"");
+    let tty = open(&daemon, "serial.tty");
+    (&tty).write_all(b"LED ON\n").unwrap();
+    assert_eq!(cable.hear(7), b"LED ON\n");
+    cable.say(b"OK LED ON\n");
+    assert_eq!(read_line(&tty), "OK LED ON");
+    drop(tty);
+    wait_readers(&daemon, 0);
+    cable.say(b"OK late\n");
+    wait_bytes(&daemon, 18);
+    thread::sleep(Duration::from_millis(400));
+    let answers = daemon.reader("board/serial.rx");
+    wait_readers(&daemon, 1);
+    cable.say(b"OK TEMP\n");
+    assert_eq!(read_line(&answers), "OK TEMP");
+}
+
+/// What a program leaves in the FIFO when others stay, and when nobody stays.
+#[test]
+fn what_a_reader_of_the_fifo_leaves_is_the_next_ones_for_a_while() {
+    for with_monitor in [false, true] {
+        let (daemon, cable) = unheard("unread = \"500ms\"");
+        let monitor = with_monitor.then(|| open(&daemon, "serial.sock"));
+        let others = usize::from(with_monitor);
+        wait_readers(&daemon, others);
+        let first = daemon.reader("board/serial.rx");
+        wait_readers(&daemon, others + 1);
+        cable.say(b"one\ntwo\nthree\n");
+        wait_bytes(&daemon, 14);
+        assert_eq!(read_line(&first), "one");
+        drop(first);
+        wait_readers(&daemon, others);
+        let second = daemon.reader("board/serial.rx");
+        assert_eq!(read_line(&second), "two");
+        drop(second);
+        wait_readers(&daemon, others);
+        thread::sleep(Duration::from_millis(600));
+        let third = daemon.reader("board/serial.rx");
+        wait_readers(&daemon, others + 1);
+        cable.say(b"four\n");
+        assert_eq!(read_line(&third), "four", "with a monitor: {with_monitor}");
+        assert_eq!(daemon.count("board", "serial.rx", "discarded_bytes"), 6);
+        if let Some(monitor) = monitor {
+            assert_eq!(read_exactly(monitor, 19).1, b"one\ntwo\nthree\nfour\n");
+        }
+    }
+}
+
+#[test]
+fn at_most_64_kib_are_kept_the_newest_and_with_forever_the_board_waits_and_nothing_is_lost() {
+    const ALL: usize = 200_000;
+    let sent = random(ALL, 41);
+    for (unread, kept) in [("unread = \"1h\"", 65_536), ("unread = \"forever\"", ALL)] {
+        let (daemon, cable) = unheard(unread);
+        let mut far_end = cable.far_end();
+        let bytes = sent.clone();
+        let writer = thread::spawn(move || far_end.write_all(&bytes).unwrap());
+        wait_bytes(&daemon, if kept == ALL { 65_536 } else { ALL as u64 });
+        let from = daemon.reader("board/serial.rx");
+        assert_same(&sent[ALL - kept..], &read_exactly(from, kept).1, 0);
+        writer.join().unwrap();
+        assert_eq!(daemon.count("board", "serial.rx", "discarded_bytes"), (ALL - kept) as u64);
+    }
+}
+
+#[test]
+fn a_line_that_is_read_with_nobody_there_wakes_nobody_while_nothing_comes() {
+    let (daemon, cable) = unheard("");
+    cable.say(b"unheard\n");
+    wait_bytes(&daemon, 8);
+    let pid = daemon.child.id();
+    wait_asleep(pid);
 }

@@ -25,7 +25,10 @@ use common::{Bus, Daemon, PATIENCE, kill, read_exactly, read_line, rounds, wait_
 use firmware_mock::DeviceKind;
 use nix::libc::O_NOCTTY;
 use nix::sys::signal::Signal;
-use nix::sys::termios::{BaudRate, ControlFlags, InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    BaudRate, ControlFlags, FlushArg, InputFlags, LocalFlags, SetArg, Termios, cfsetspeed, tcflush, tcgetattr,
+    tcsetattr,
+};
 use vitals::{Events, wait_asleep};
 
 /// A simulated board and the daemon that has it.
@@ -61,8 +64,13 @@ impl Board {
     /// Sets the speed, and waits until the board has it: of what two programs set at one moment either may be last.
     fn stty_speed(&self, speed: &str) {
         self.stty(&[speed]);
+        self.wait_line(&format!("baud={speed}"));
+    }
+
+    /// Waits until line control shows this.
+    fn wait_line(&self, setting: &str) {
         let lines = || self.daemon.answer(&["serial", self.name, "lines"]);
-        wait_for(|| lines().contains(&format!(" baud={speed} ")).then_some(()), lines);
+        wait_for(|| lines().split(' ').any(|word| word == setting).then_some(()), lines);
     }
 }
 
@@ -198,10 +206,11 @@ fn a_program_finds_nothing_of_the_one_before_it() {
         say(&port, &format!("PING {n}"));
         // The answer waits in the terminal, unread.
         wait_for(|| (!is_silent(&port)).then_some(()), || "no answer".into());
-        board.stty_speed("1200");
         let mut settings = tcgetattr(&port).unwrap();
+        cfsetspeed(&mut settings, BaudRate::B1200).unwrap();
         settings.local_flags.insert(LocalFlags::ECHO | LocalFlags::ICANON);
         tcsetattr(&port, SetArg::TCSANOW, &settings).unwrap();
+        board.wait_line("baud=1200");
     }
 }
 
@@ -241,7 +250,7 @@ fn a_program_that_holds_the_terminal_goes_on_after_an_unplug_at_the_speed_it_set
     board.stty_speed("19200");
     let (node, name) = (port.metadata().unwrap().ino(), std::fs::read_link(board.tty()).unwrap());
     let mut settings = tcgetattr(&port).unwrap();
-    nix::sys::termios::cfsetspeed(&mut settings, nix::sys::termios::BaudRate::B57600).unwrap();
+    cfsetspeed(&mut settings, BaudRate::B57600).unwrap();
     tcsetattr(&port, SetArg::TCSADRAIN, &settings).unwrap();
     assert_eq!(status(&port, "baud"), "57600");
     let mut events = Events::of(&board.daemon);
@@ -703,3 +712,139 @@ print(status(), "8N2")
 port.close()
 print("closed")
 "#;
+
+#[test]
+fn the_line_goes_back_to_the_speed_of_who_remains_when_a_program_closes_and_then_to_the_configurations() {
+    let board = Board::uno("baud = 115200\n");
+    let set = |port: &File, speed| {
+        let mut settings = tcgetattr(port).unwrap();
+        cfsetspeed(&mut settings, speed).unwrap();
+        tcsetattr(port, SetArg::TCSADRAIN, &settings).unwrap();
+    };
+    let answers = board.daemon.reader("uno/serial.rx");
+    let told = || std::iter::repeat_with(|| read_line(&answers)).find(|line| line.starts_with("STATUS")).unwrap();
+    let (stays, silent) = (board.open(), board.open());
+    set(&stays, BaudRate::B57600);
+    board.wait_line("baud=57600");
+    for _ in 0..10 {
+        let goes = board.open();
+        set(&goes, BaudRate::B9600);
+        // What it wrote is still sent at its speed.
+        say(&goes, "STATUS");
+        drop(goes);
+        assert!(told().contains(" baud=9600 "));
+        board.wait_line("baud=57600");
+    }
+    drop(silent);
+    say(&stays, "STATUS");
+    assert!(told().contains(" baud=57600 "));
+    drop(stays);
+    board.wait_line("baud=115200");
+    board.stty(&["300"]);
+    board.wait_line("baud=115200");
+}
+
+#[test]
+fn a_program_that_sets_1200_baud_and_goes_has_touched_the_board_whatever_is_configured() {
+    let board = Board::with(DeviceKind::Leonardo, "leonardo", "", "baud = 9600\n");
+    let mut events = Events::of(&board.daemon);
+    board.stty(&["1200"]);
+    let told = events.wait("attach", "leonardo");
+    assert!(told["text"].as_str().unwrap().starts_with("2341:0036"), "the bootloader: {told}");
+    events.wait("attach", "leonardo");
+    board.wait_line("baud=9600");
+}
+
+#[test]
+fn flow_control_that_a_program_sets_reaches_the_port_and_goes_with_it() {
+    let cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("", "outlets = [\"tty\"]\nflow = \"xonxoff\""));
+    let wait_flow = |flow| wait_for(|| (cable.flow() == flow).then_some(()), || format!("{:?}", cable.flow()));
+    let port = open(&daemon, "board");
+    assert_eq!(cable.flow(), (false, true));
+    assert!(tcgetattr(&port).unwrap().input_flags.contains(InputFlags::IXON), "a program finds what is configured");
+    let mut settings = tcgetattr(&port).unwrap();
+    settings.input_flags.remove(InputFlags::IXON);
+    settings.control_flags.insert(ControlFlags::CRTSCTS);
+    tcsetattr(&port, SetArg::TCSANOW, &settings).unwrap();
+    wait_flow((true, false));
+    assert_eq!(tcgetattr(&port).unwrap().control_flags & ControlFlags::CRTSCTS, ControlFlags::CRTSCTS);
+    settings.control_flags.remove(ControlFlags::CRTSCTS);
+    tcsetattr(&port, SetArg::TCSANOW, &settings).unwrap();
+    wait_flow((false, false));
+    drop(port);
+    wait_flow((false, true));
+}
+
+#[test]
+fn flow_control_is_refused_with_the_reason_where_the_line_is_usb() {
+    let board = Board::uno("");
+    let port = board.open();
+    wait_boot(&port);
+    let answer = board.daemon.answer(&["serial", "uno", "flow", "rtscts"]);
+    assert!(answer.starts_with("error invalid ") && answer.contains("CDC ACM"), "{answer}");
+    assert_eq!(board.daemon.answer(&["serial", "uno", "flow", "none"]), "ok");
+    let mut events = Events::of(&board.daemon);
+    board.stty(&["ixon"]);
+    let told = events.wait("warning", "uno");
+    assert!(told["text"].as_str().unwrap().contains("CDC ACM"), "{told}");
+    assert_eq!(ask(&port, "PING 1"), "PONG 1");
+}
+
+/// As pyserial opens a port: what was there before is of no use to it.
+#[test]
+fn a_program_that_flushes_what_it_finds_gets_nothing_that_was_kept() {
+    let cable = Cable::new();
+    let daemon = Daemon::run(&cable.device("", "outlets = [\"tty\"]\n"));
+    let mut sent = 0;
+    for n in 0..20 {
+        cable.say(b"kept\n");
+        sent += 5;
+        daemon.wait_count("board", "serial.rx", "bytes", sent);
+        let port = open(&daemon, "board");
+        tcflush(&port, FlushArg::TCIFLUSH).unwrap();
+        (&port).write_all(b"?").unwrap();
+        assert_eq!(cable.hear(1), b"?");
+        cable.say(format!("answer {n}\n").as_bytes());
+        sent += 8 + n.to_string().len() as u64;
+        assert_eq!(read_line(&port), format!("answer {n}"));
+    }
+}
+
+#[test]
+fn a_reset_at_opening_leaves_nothing_of_what_the_board_said_before() {
+    let board = Board::uno("reset = \"on-open\"\n");
+    // It greets nobody.
+    let before = board.daemon.count("uno", "serial.rx", "bytes");
+    assert_eq!(board.daemon.answer(&["serial", "uno", "reset"]), "ok");
+    board.daemon.wait_count("uno", "serial.rx", "bytes", before + 6);
+    let port = board.open();
+    assert_eq!(read_line(&port), "READY", "of the reset");
+    assert_eq!(ask(&port, "PING 1"), "PONG 1", "and no other");
+    let answer = ask(&port, "STATUS");
+    assert!(answer.ends_with(" resets=2"), "{answer}");
+    let pipe = board.daemon.pipe("uno", "serial.rx");
+    let [bytes, discarded] = ["bytes", "discarded_bytes"].map(|counter| pipe[counter].as_u64().unwrap());
+    assert_eq!(bytes - discarded, "READY\nPONG 1\n\n".len() as u64 + answer.len() as u64, "all else is counted");
+    assert!(discarded >= 6, "{pipe}");
+}
+
+#[test]
+fn an_answer_waits_for_the_next_command_of_a_shell() {
+    let uno = Board::uno("");
+    wait_boot(&uno.open());
+    let cable = Cable::new();
+    let echo = Daemon::run(&cable.device("", ""));
+    cable.echo();
+    for (daemon, device, answer) in [(&uno.daemon, "uno", "PONG 1\n"), (&echo, "board", "PING 1\n")] {
+        for _ in 0..10 {
+            daemon.wait_pipe(device, "serial.rx", |pipe| pipe["open"] == false);
+            let script = "echo 'PING 1' >serial.tx; exec head -n1 serial.rx";
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script]).current_dir(daemon.path(device)).stdout(Stdio::piped());
+            let child = shell.spawn().unwrap();
+            let output = within(PATIENCE, || child.wait_with_output().unwrap());
+            assert_eq!(String::from_utf8_lossy(&output.stdout), answer, "{device}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use super::counters::add;
 use super::frame::Framing;
 use super::in_pump::{self, InPump, Stock};
 use super::place::{Place, Style};
-use super::{Counters, Readers, Sizes, Verdict};
+use super::{Counters, InputPolicy, Readers, Sizes, Verdict};
 use crate::outlet::StandingSink;
 use crate::usb::{Pipe, Transfer, TransferError, drain};
 
@@ -24,6 +24,8 @@ pub struct BulkIn {
     sizes: Sizes,
     /// Whether what is empty waits for the readers, too.
     shows_zlps: bool,
+    /// Serial lines: what becomes of what arrives.
+    input: Option<Arc<InputPolicy>>,
 }
 
 impl BulkIn {
@@ -38,13 +40,19 @@ impl BulkIn {
     ) -> Self {
         readers.restart();
         let stock = Stock::new(Style { endpoint, framing }, Place::write, sizes.queue, counters);
-        Self { stock, wanted: sizes, sizes, shows_zlps: framing != Framing::Stream }
+        Self { stock, wanted: sizes, sizes, shows_zlps: framing != Framing::Stream, input: None }
     }
 
     /// Keeps ZLPs in the stream framing, too, for readers to whom each transfer is a message.
     #[must_use]
     pub fn with_zlps(self) -> Self {
         Self { shows_zlps: true, ..self }
+    }
+
+    /// The pump of a serial line: the device is read also while nobody reads, see [`BulkIn::keep`].
+    #[must_use]
+    pub fn with_input(self, policy: Arc<InputPolicy>) -> Self {
+        Self { input: Some(policy), ..self }
     }
 
     /// Wants less memory in flight from the next run on: half as many transfers, and where a record is no transfer,
@@ -66,7 +74,8 @@ impl BulkIn {
         self.sizes = self.wanted;
     }
 
-    /// Pumps until an end stops or `stop` resolves. All transfers are back when it returns.
+    /// Pumps until an end stops or `stop` resolves. All transfers are back when it returns, unless the last reader of a
+    /// serial line has gone: then [`BulkIn::keep`] goes on with them.
     pub async fn run<F: StandingSink>(
         &mut self,
         pipe: &mut dyn Pipe,
@@ -75,14 +84,67 @@ impl BulkIn {
     ) -> Verdict {
         self.stock.failure = None;
         readers.start(&mut self.stock.ring, self.wanted.queue);
-        while self.stock.spare.len() + self.stock.ring.len() < self.sizes.queue {
-            self.stock.spare.push(pipe.allocate(self.sizes.transfer));
-        }
+        self.allocate(pipe);
         let verdict = poll_fn(|cx| self.poll(cx, pipe, readers, stop.as_mut())).await;
-        drain(pipe, |transfer| self.take(transfer)).await;
-        self.stock.spare.clear();
+        self.stop_transfers(pipe, &verdict).await;
         readers.settle(&mut self.stock.ring);
         verdict
+    }
+
+    /// Reads a serial line that no program reads, and keeps for the next one what is not too old. Returns when somebody
+    /// comes, and then [`BulkIn::run`] goes on with the transfers; otherwise all of them are back.
+    pub async fn keep<F: StandingSink>(
+        &mut self,
+        pipe: &mut dyn Pipe,
+        readers: &mut Readers<F>,
+        mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Verdict {
+        self.stock.failure = None;
+        readers.take_back_ended();
+        self.allocate(pipe);
+        let verdict = poll_fn(|cx| self.poll_keep(cx, pipe, readers, stop.as_mut())).await;
+        self.stop_transfers(pipe, &verdict).await;
+        readers.keep_arrived(&mut self.stock.ring, &mut Vec::new());
+        verdict
+    }
+
+    fn allocate(&mut self, pipe: &mut dyn Pipe) {
+        while self.stock.spare.len() + self.stock.ring.len() + pipe.in_flight() < self.sizes.queue {
+            self.stock.spare.push(pipe.allocate(self.sizes.transfer));
+        }
+    }
+
+    /// Where a serial line goes on being read, nothing stops.
+    async fn stop_transfers(&mut self, pipe: &mut dyn Pipe, verdict: &Verdict) {
+        if matches!(verdict, Verdict::Closed) && self.input.is_some() {
+            return;
+        }
+        drain(pipe, |transfer| self.take(transfer)).await;
+        self.stock.spare.clear();
+    }
+
+    fn poll_keep<F: StandingSink>(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut dyn Pipe,
+        readers: &mut Readers<F>,
+        stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Poll<Verdict> {
+        loop {
+            let is_more = in_pump::collect(self, cx, pipe);
+            readers.keep_arrived(&mut self.stock.ring, &mut self.stock.spare);
+            if let Some(error) = self.stock.failure {
+                return Poll::Ready(Verdict::Device(error));
+            }
+            let is_asked = !readers.is_unread_full() && self.refill(pipe);
+            if !is_asked && !is_more {
+                break;
+            }
+        }
+        if readers.poll_opened(cx).is_ready() {
+            return Poll::Ready(Verdict::Closed);
+        }
+        stop.poll(cx).map(|()| Verdict::Stopped)
     }
 
     /// Reads what nobody wants, and throws it away until somebody comes.
@@ -160,6 +222,10 @@ impl InPump for BulkIn {
             }
             Err(TransferError::Cancelled) => {}
             Err(error) => self.stock.failure = self.stock.failure.or(Some(error)),
+        }
+        if self.input.as_ref().is_some_and(|input| input.is_muted()) {
+            self.stock.counters.add_discarded(transfer.actual);
+            return self.stock.spare.push(transfer);
         }
         let shown = match transfer.status {
             Ok(()) => transfer.actual > 0 || self.shows_zlps,

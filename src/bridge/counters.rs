@@ -46,7 +46,7 @@ pub struct Snapshot {
     pub lost_packets: u64,
     /// Bytes that were accepted from a program and did not reach the device, or the other way round.
     pub lost_bytes: u64,
-    /// Bytes thrown away because the configuration says so (`idle = "drain"`, `on_open = "discard"`).
+    /// Bytes thrown away because the configuration says so (`unread`, `idle = "drain"`, `on_open = "discard"`).
     pub discarded_bytes: u64,
     /// Times an isochronous OUT stream ran dry while a writer was there.
     pub underruns: u64,

@@ -152,6 +152,10 @@ impl StandingSink for FakeSink {
         0
     }
 
+    fn take_back(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn rest(&mut self) {}
 }
 

@@ -22,6 +22,7 @@ mod iso_out;
 mod place;
 mod readers;
 mod ring;
+mod unread;
 mod verdict;
 mod writers;
 
@@ -34,6 +35,7 @@ pub(crate) use in_pump::InPump;
 pub use iso_in::{IsoIn, IsoShape};
 pub use iso_out::{IsoOut, IsoOutSettings};
 pub use readers::{Guest, NewReader, Readers, ReadersPolicy};
+pub use unread::InputPolicy;
 pub use verdict::Verdict;
 pub use writers::{NewWriter, Writers};
 

@@ -206,6 +206,27 @@ impl Place {
         discarded
     }
 
+    /// What nobody else is to get comes before the ring.
+    pub(super) fn give(&mut self, transfer: Transfer) {
+        if self.own.is_empty() {
+            self.own_at = self.at;
+        }
+        self.own.push_back(transfer);
+    }
+
+    /// Takes from it, for `keep`, what was its own and the rest of the transfer that it had begun.
+    pub(super) fn take_begun(&mut self, ring: &Ring, mut keep: impl FnMut(&[u8])) {
+        let mut out = if self.frame.is_split() { self.frame.written() } else { 0 };
+        for own in self.own.drain(..) {
+            keep(own.received().get(std::mem::take(&mut out)..).unwrap_or_default());
+        }
+        if let (Some(begun), true) = (ring.get(self.at), out > 0) {
+            keep(begun.received().get(out..).unwrap_or_default());
+            self.at += 1;
+        }
+        self.frame.finish();
+    }
+
     /// Forgets what was its own and what it had begun; says how many bytes that were.
     pub(super) fn forget(&mut self, at: u64) -> usize {
         let own = self.own.drain(..).map(|transfer| transfer.actual).sum();

@@ -19,6 +19,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::place::Place;
 use super::ring::Ring;
+use super::unread::{InputPolicy, Unread};
 use super::{Account, Counters};
 use crate::outlet::{InFifo, Sink, StandingSink};
 
@@ -62,6 +63,10 @@ pub struct Readers<F = InFifo> {
     clients: Vec<Client>,
     arrivals: UnboundedReceiver<NewReader>,
     policy: ReadersPolicy,
+    /// Serial lines: what nobody has read. It takes the place of `kept`.
+    unread: Option<Unread>,
+    /// When the outlet that stands ended, with what its programs had not read.
+    ended: Option<Instant>,
     counters: Arc<Counters>,
     /// While somebody holds others up: since when that was last looked at.
     since: Option<Instant>,
@@ -100,10 +105,23 @@ impl<F: StandingSink> Readers<F> {
             clients: Vec::new(),
             arrivals,
             policy,
+            unread: None,
+            ended: None,
             counters,
             since: None,
             timer: None,
         }
+    }
+
+    /// Readers of a serial line: what nobody has read is kept as this policy says, which may change.
+    #[must_use]
+    pub fn keeping_unread(self, policy: Arc<InputPolicy>) -> Self {
+        Self { unread: Some(Unread::new(policy)), ..self }
+    }
+
+    /// Whether the device is to be read while nobody reads.
+    pub fn keep_unread(&self) -> bool {
+        self.unread.is_some()
     }
 
     /// Whether anybody reads. This looks at the outlets themselves.
@@ -141,7 +159,9 @@ impl<F: StandingSink> Readers<F> {
     /// given.
     pub fn dismiss(&mut self) {
         self.clients.clear();
-        self.kept |= std::mem::take(&mut self.present);
+        let had_readers = std::mem::take(&mut self.present);
+        self.kept |= had_readers && self.unread.is_none();
+        self.ended = had_readers.then(Instant::now).or(self.ended);
         self.fifo_account.end();
         self.let_go();
     }
@@ -156,11 +176,63 @@ impl<F: StandingSink> Readers<F> {
         self.policy.forgets = true;
     }
 
-    /// Throws away what the last reader left if it is of no use to the next one.
+    /// Throws away what the last reader left if it is of no use to the next one, or keeps it for a while.
     pub(super) fn forget_left(&mut self, ring: &mut Ring) {
-        if std::mem::take(&mut self.left) && self.policy.forgets && self.is_empty() {
-            self.forget(ring);
+        if !std::mem::take(&mut self.left) || !self.is_empty() {
+            return;
         }
+        match self.unread {
+            Some(_) => self.keep_left(ring),
+            None if self.policy.forgets => self.forget(ring),
+            None => {}
+        }
+    }
+
+    /// Nobody reads any more: what the ring has waits for the next reader.
+    fn keep_left(&mut self, ring: &mut Ring) {
+        let passed = self.fifo_place.at;
+        let now = Instant::now();
+        while let Some((number, transfer)) = ring.pop_numbered() {
+            if number >= passed {
+                self.keep(transfer.received(), now);
+            }
+        }
+    }
+
+    /// Nobody reads: keeps what the device has sent.
+    pub(super) fn keep_arrived(&mut self, ring: &mut Ring, spare: &mut Vec<crate::usb::Transfer>) {
+        let Some(unread) = self.unread.as_mut().filter(|_| !ring.is_empty()) else { return };
+        let now = Instant::now();
+        while let Some(transfer) = ring.pop() {
+            self.counters.add_discarded(unread.arrive(transfer.received(), now));
+            spare.push(transfer);
+        }
+    }
+
+    /// Whether nothing more is to be asked of the device while nobody reads.
+    pub(super) fn is_unread_full(&self) -> bool {
+        self.unread.as_ref().is_some_and(Unread::is_full)
+    }
+
+    /// Takes back what programs left in the FIFO when that ended.
+    pub(super) fn take_back_ended(&mut self) {
+        let Some(then) = self.ended.take().filter(|_| self.unread.is_some()) else { return };
+        if let Some(fifo) = self.fifo.as_mut().filter(|fifo| !fifo.is_open()) {
+            let bytes = fifo.take_back();
+            self.keep(&bytes, then);
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8], then: Instant) {
+        if let Some(unread) = &mut self.unread {
+            self.counters.add_discarded(unread.add(bytes, then));
+        }
+    }
+
+    fn take_unread(&mut self) -> Option<crate::usb::Transfer> {
+        let (transfer, dropped) = self.unread.as_mut()?.take(Instant::now());
+        self.counters.add_discarded(dropped);
+        transfer
     }
 
     /// The ring begins anew at 0.
@@ -179,6 +251,7 @@ impl<F: StandingSink> Readers<F> {
 
     /// A pump starts, with `limit` transfers of memory: looks who is there.
     pub(super) fn start(&mut self, ring: &mut Ring, limit: usize) {
+        self.take_back_ended();
         let is_open = self.fifo.as_ref().is_some_and(StandingSink::is_open);
         match (self.present, is_open) {
             (false, true) => self.fifo_came(ring),
@@ -195,9 +268,14 @@ impl<F: StandingSink> Readers<F> {
 
     /// Whoever is new begins with the next whole transfer.
     fn seat(&mut self, ring: &Ring) {
+        let Some(first) = self.clients.iter().position(|client| !client.seated) else { return };
+        let is_alone = !self.present && first == 0;
         for client in self.clients.iter_mut().filter(|client| !client.seated) {
             client.seated = true;
             client.place.join(ring.end());
+        }
+        if is_alone && let Some(unread) = self.take_unread() {
+            self.clients[first].place.give(unread);
         }
     }
 
@@ -210,7 +288,9 @@ impl<F: StandingSink> Readers<F> {
         if !self.is_empty() || self.kept {
             return;
         }
-        if self.fifo.is_some() {
+        if self.unread.is_some() {
+            self.keep_left(ring);
+        } else if self.fifo.is_some() {
             self.fifo_place.at = self.fifo_place.at.max(ring.first());
             self.kept = true;
         } else {
@@ -262,6 +342,9 @@ impl<F: StandingSink> Readers<F> {
         if !std::mem::take(&mut self.kept) {
             self.fifo_place.join(ring.end());
         }
+        if let Some(unread) = self.take_unread() {
+            self.fifo_place.give(unread);
+        }
         self.present = true;
         self.fifo_account.begin();
     }
@@ -274,7 +357,14 @@ impl<F: StandingSink> Readers<F> {
         let Some(fifo) = &mut self.fifo else { return };
         fifo.rest();
         let mut discarded = 0;
-        if self.clients.is_empty() {
+        if let Some(unread) = &mut self.unread {
+            let (bytes, now) = (fifo.take_back(), Instant::now());
+            discarded += unread.add(&bytes, now);
+            self.fifo_place.take_begun(ring, |bytes| discarded += unread.add(bytes, now));
+            if !self.clients.is_empty() {
+                discarded += self.fifo_place.leave(ring);
+            }
+        } else if self.clients.is_empty() {
             self.kept = true;
         } else {
             discarded += self.fifo_place.leave(ring);
@@ -301,6 +391,7 @@ impl<F: StandingSink> Readers<F> {
                 result => result?,
             }
         }
+        let before = self.clients.len();
         self.clients.retain_mut(|Client { place, new, .. }| {
             let result = write(place, &mut *new.sink, &new.account);
             if let Err(e) = &result
@@ -310,6 +401,7 @@ impl<F: StandingSink> Readers<F> {
             }
             result.is_ok()
         });
+        self.left |= self.clients.len() < before;
         Ok(())
     }
 
@@ -351,7 +443,7 @@ impl<F: StandingSink> Readers<F> {
 
     /// The ring is full and nothing more can be asked of the device. Ready when somebody was left behind for it.
     pub(super) fn poll_patience(&mut self, cx: &mut Context<'_>, ring: &Ring) -> Poll<()> {
-        let Some(limit) = self.policy.patience else { return Poll::Pending };
+        let Some(limit) = self.patience() else { return Poll::Pending };
         loop {
             if !self.somebody_waits(ring) {
                 self.let_go();
@@ -400,7 +492,11 @@ impl<F: StandingSink> Readers<F> {
     /// How long the last ones may take to get what waits, when others wait for them.
     pub(super) fn last_patience(&self) -> Option<Duration> {
         let readers = self.clients.len() + usize::from(self.present);
-        self.policy.patience.filter(|_| readers > 1)
+        self.patience().filter(|_| readers > 1)
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.unread.as_ref().map_or(self.policy.patience, |unread| unread.policy().patience())
     }
 
     /// Ends the connections of all clients; what they did not get they lose.

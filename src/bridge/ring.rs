@@ -39,6 +39,12 @@ impl Ring {
         Some(oldest)
     }
 
+    /// The oldest with its number.
+    pub(super) fn pop_numbered(&mut self) -> Option<(u64, Transfer)> {
+        let number = self.first;
+        self.pop().map(|transfer| (number, transfer))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.transfers.len()
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::Tap;
 use super::usbmon::{Event, Urb};
 use crate::usb::descriptors::{Descriptors, Endpoint, TransferType};
-use crate::usb::{BoxFuture, ModemLines, OpenError, Pipe, Setup, Transfer, TransferError, UsbDevice, standard};
+use crate::usb::{
+    BoxFuture, FlowControl, ModemLines, OpenError, Pipe, Setup, Transfer, TransferError, UsbDevice, standard,
+};
 
 /// A device with a tap.
 pub(super) struct TappedDevice {
@@ -108,6 +110,10 @@ impl UsbDevice for TappedDevice {
 
     fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
         self.device.modem_lines()
+    }
+
+    fn set_flow_control(&self, flow: FlowControl) -> BoxFuture<'_, Result<(), TransferError>> {
+        self.device.set_flow_control(flow)
     }
 
     fn gone(&self) -> BoxFuture<'_, String> {

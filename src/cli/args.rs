@@ -68,7 +68,7 @@ pub(super) enum Command {
         device: String,
         #[command(flatten)]
         options: TakeArgs,
-        /// baud, mode, dtr, rts, break, reset, touch, lines, release or reclaim, with its arguments
+        /// baud, mode, flow, dtr, rts, break, reset, touch, lines, release or reclaim, with its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         request: Vec<String>,
     },
@@ -257,7 +257,7 @@ Requests (numbers decimal, or hex with 0x; the answer is `ok [HEX]` or `error NA
 
 const SERIAL_HELP: &str = "\
 Requests:
-  baud N      mode 8N1      lines      break MS
+  baud N      mode 8N1      flow none|rtscts|xonxoff      lines      break MS
   dtr on|off|pulse MS      rts on|off|pulse MS
   reset [arduino|wiring|esp]      touch      release      reclaim";
 

@@ -29,9 +29,9 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
     let busids = mock.busids();
     let listener = bind()?;
     let port = listener.local_addr().map_err(Failure::run_time)?.port();
-    let configs = busids.into_iter().map(|(name, busid)| device(&name, busid, port)).collect();
-    // The daemon makes the run dir, so it comes first; it waits for the devices.
-    let daemon = Daemon::start(&dir, configs, None).await.map_err(Failure::run_time)?;
+    let mut configs = busids.into_iter().map(|(name, busid)| device(&name, busid, port));
+    // The daemon makes the run dir, so it comes first.
+    let mut daemon = Daemon::start(&dir, Vec::new(), None).await.map_err(Failure::run_time)?;
     let devices = match Devices::start(mock, listener, &dir.join("mock.sock")) {
         Ok(devices) => devices,
         Err(e) => {
@@ -39,8 +39,15 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
             return Err(Failure::run_time(format!("the simulated devices cannot start: {e}")));
         }
     };
+    // The boards are up before anybody listens, so that nobody finds their greeting before an answer.
+    tokio::time::sleep(BOOT).await;
+    if let Err(e) = configs.try_for_each(|config| daemon.start_device(config)) {
+        daemon.end().await;
+        devices.end();
+        return Err(Failure::run_time(e));
+    }
     let ready = tokio::select! {
-        ((), ()) = async { tokio::join!(all_attached(&daemon), tokio::time::sleep(BOOT)) } => true,
+        () = all_attached(&daemon) => true,
         () = tokio::time::sleep(PATIENCE) => false,
         _ = signals.next() => false,
     };

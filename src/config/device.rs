@@ -107,6 +107,16 @@ pub struct Access {
 }
 
 impl DeviceConfig {
+    /// Whether this differs from `other` in nothing but settings of the serial line, which can be changed while programs
+    /// have it open.
+    pub fn is_but_for_settings(&self, other: &Self) -> bool {
+        let without = |config: &Self| Self {
+            serial: config.serial.as_ref().map(SerialConfig::without_settings),
+            ..config.clone()
+        };
+        without(self) == without(other)
+    }
+
     /// A device of this name with every default, which matches nothing yet and bridges nothing yet.
     pub fn new(name: &str) -> Self {
         Self {

@@ -56,7 +56,7 @@ pub use pipe::{
     StallPolicy, Underrun, Writers,
 };
 pub use programs::missing_programs;
-pub use serial::{Driver, PROFILES, Program, ResetPolicy, SerialConfig};
+pub use serial::{Driver, Flow, PROFILES, Program, ResetPolicy, SerialConfig, Unread};
 pub use serial_mode::{Parity, SerialMode, SerialModeError, StopBits};
 pub use unsupported::unsupported;
 pub use value::parse_size;

@@ -1,5 +1,6 @@
 //! What the configuration says of a serial function, with the defaults filled in. Reads no text.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ pub struct SerialConfig {
     pub baud: Option<u32>,
     /// Data bits, parity and stop bits.
     pub mode: Option<SerialMode>,
+    /// Flow control of the line: `"none"`, `"rtscts"` or `"xonxoff"`; `"none"`. It takes a port of the operating system.
+    pub flow: Flow,
     /// Data Terminal Ready after opening.
     pub dtr: Option<bool>,
-    /// Request To Send after opening.
+    /// Request To Send after opening; not beside `flow = "rtscts"`.
     pub rts: Option<bool>,
     /// When the board is reset.
     pub reset: ResetPolicy,
@@ -32,9 +35,12 @@ pub struct SerialConfig {
     pub outlets: Vec<OutletKind>,
     /// What to start at each attach, with the line as stdin and stdout.
     pub run: Option<Program>,
-    /// What becomes of bytes that the last reader left.
+    /// How long bytes that arrive while no program reads are kept for the next one: a time from 0 to 1 day, or
+    /// `"forever"`; 2 s, and at most 64 KiB.
+    pub unread: Unread,
+    /// What becomes of bytes that the last reader left; `"discard"` is as `unread = 0`.
     pub on_open: OnOpen,
-    /// What happens while nobody reads.
+    /// What happens while nobody reads. A serial line is read always, so that `"drain"` is as `unread = 0`.
     pub idle: Idle,
     /// How long written bytes may take to reach the device at the end; 1 s.
     pub flush: Duration,
@@ -76,6 +82,45 @@ pub enum Driver {
     User,
 }
 
+/// Who holds up whom on a serial line, so that nothing is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flow {
+    /// Nobody.
+    #[default]
+    None,
+    /// The lines RTS and CTS.
+    RtsCts,
+    /// The bytes XON and XOFF, which then cannot be sent or received otherwise.
+    XonXoff,
+}
+
+/// As it is written in the configuration and on `serial.ctl`.
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::RtsCts => "rtscts",
+            Self::XonXoff => "xonxoff",
+        })
+    }
+}
+
+/// How long bytes of a serial line that no program has read are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// Until a program reads them; meanwhile the device may have to wait.
+    Forever,
+    /// This long; 0 keeps nothing.
+    For(Duration),
+}
+
+impl Default for Unread {
+    fn default() -> Self {
+        Self::For(Duration::from_secs(2))
+    }
+}
+
 /// When a board is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -92,6 +137,33 @@ pub enum ResetPolicy {
 /// The ways to reset a board by its lines.
 pub const PROFILES: [&str; 3] = ["arduino", "wiring", "esp"];
 
+impl SerialConfig {
+    /// How long what nobody reads is kept, whichever key says it; `None` is for ever.
+    pub fn keeps_unread(&self) -> Option<Duration> {
+        match self.unread {
+            _ if self.on_open == OnOpen::Discard || self.idle == Idle::Drain => Some(Duration::ZERO),
+            Unread::Forever => None,
+            Unread::For(time) => Some(time),
+        }
+    }
+
+    /// How long a slow reader may hold up the others; `None` is for ever.
+    pub fn waits_for_readers(&self) -> Option<Duration> {
+        match self.patience {
+            Patience::Forever => None,
+            Patience::After(time) => Some(time),
+        }
+    }
+
+    /// This without what can be changed while programs have the line open.
+    pub(super) fn without_settings(&self) -> Self {
+        let Self { baud, mode, flow, dtr, rts, reset, profile, boot_wait, unread, on_open, idle, patience, .. } =
+            Self::default();
+        let rest = self.clone();
+        Self { baud, mode, flow, dtr, rts, reset, profile, boot_wait, unread, on_open, idle, patience, ..rest }
+    }
+}
+
 impl Default for SerialConfig {
     fn default() -> Self {
         Self {
@@ -99,6 +171,7 @@ impl Default for SerialConfig {
             lock: true,
             baud: None,
             mode: None,
+            flow: Flow::default(),
             dtr: None,
             rts: None,
             reset: ResetPolicy::default(),
@@ -106,6 +179,7 @@ impl Default for SerialConfig {
             boot_wait: Duration::ZERO,
             outlets: kinds::of_device(),
             run: None,
+            unread: Unread::default(),
             on_open: OnOpen::default(),
             idle: Idle::default(),
             flush: Duration::from_secs(1),

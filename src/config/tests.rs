@@ -53,6 +53,7 @@ driver = "user"
 lock = false
 baud = 9600
 mode = "7E2"
+flow = "none"
 dtr = true
 rts = false
 reset = "if-idle"
@@ -60,6 +61,7 @@ profile = "esp"
 boot_wait = "2s"
 outlets = []
 run = ["./logger", ""]
+unread = 0
 on_open = "discard"
 idle = "drain"
 flush = 0
@@ -174,6 +176,7 @@ fn every_key_is_understood() {
         lock: false,
         baud: Some(9600),
         mode: Some(SerialMode { data_bits: 7, parity: Parity::Even, stop_bits: StopBits::Two }),
+        flow: Flow::None,
         dtr: Some(true),
         rts: Some(false),
         reset: ResetPolicy::IfIdle,
@@ -181,6 +184,7 @@ fn every_key_is_understood() {
         boot_wait: Duration::from_secs(2),
         outlets: vec![],
         run: Some(Program { words: vec!["./logger".into(), String::new()], folder: std::env::current_dir().unwrap() }),
+        unread: Unread::For(Duration::ZERO),
         on_open: OnOpen::Discard,
         idle: Idle::Drain,
         flush: Duration::ZERO,
@@ -372,10 +376,56 @@ fn impossible_values_of_a_serial_function_are_refused() {
         ("run = []", "5:7", "names no program"),
         ("run = [\"a\\u0000\"]", "5:8", "NUL"),
         ("boot_wait = \"1d\"", "5:13", "must be seconds"),
+        ("unread = \"always\"", "5:10", "or \"forever\""),
+        ("unread = -1", "5:10", "must be 0 to 1 day"),
+        ("unread = 1\non_open = \"discard\"", "5:10", "`on_open = \"discard\"` keeps nothing"),
+        ("unread = \"forever\"\nidle = \"drain\"", "5:10", "`idle = \"drain\"` keeps nothing"),
+        ("flow = \"hardware\"", "5:8", "rtscts"),
+        ("flow = \"rtscts\"\nrts = true", "6:7", "flow control's"),
+        ("driver = \"user\"\nflow = \"xonxoff\"", "6:8", "CDC ACM has no flow control"),
     ] {
         let text = format!("[[device]]\nname = \"d\"\nmatch = {{ vid = 1 }}\n[device.serial]\n{keys}");
         assert_refused(&text, place, reason);
     }
+}
+
+#[test]
+fn flow_control_and_what_is_unread_are_understood() {
+    let serial = |keys: &str| {
+        let text = format!("[[device]]\nname = \"d\"\nmatch = {{ vid = 1 }}\n[device.serial]\n{keys}");
+        parse(&text).devices[0].serial.clone().unwrap()
+    };
+    let default = serial("");
+    assert_eq!((default.flow, default.keeps_unread()), (Flow::None, Some(Duration::from_secs(2))));
+    assert_eq!(serial("flow = \"rtscts\"").flow, Flow::RtsCts);
+    assert_eq!(serial("flow = \"xonxoff\"\nrts = true").flow, Flow::XonXoff);
+    assert_eq!(serial("unread = \"forever\"").keeps_unread(), None);
+    assert_eq!(serial("unread = \"1500ms\"").keeps_unread(), Some(Duration::from_millis(1500)));
+    for zero in
+        ["unread = \"0s\"", "unread = \"0\"", "unread = 0", "on_open = \"discard\"", "idle = \"drain\"\nunread = 0"]
+    {
+        assert_eq!(serial(zero).keeps_unread(), Some(Duration::ZERO), "{zero}");
+    }
+    let remote = "[[device]]\nname = \"d\"\nremote = \"usbip://h/1-1\"\n[device.serial]\nflow = \"rtscts\"";
+    assert_refused(remote, "5:8", "CDC ACM has no flow control");
+}
+
+#[test]
+fn a_change_of_settings_is_told_from_one_of_the_device() {
+    let device = |general: &str, keys: &str| {
+        let text = format!("[[device]]\nname = \"d\"\nmatch = {{ vid = 1 }}\n{general}\n[device.serial]\n{keys}");
+        parse(&text).devices.remove(0)
+    };
+    let before = device("", "");
+    let settings = "baud = 9600\nmode = \"7E1\"\nflow = \"xonxoff\"\ndtr = true\nrts = true\nreset = \"on-open\"\n\
+                    profile = \"esp\"\nboot_wait = 1\nunread = 0\non_open = \"discard\"\nidle = \"drain\"\npatience = 2";
+    assert!(device("", settings).is_but_for_settings(&before));
+    for keys in
+        ["driver = \"user\"", "lock = false", "outlets = [\"tty\"]", "run = [\"a\"]", "flush = 3", "group = \"g\""]
+    {
+        assert!(!device("", keys).is_but_for_settings(&before), "{keys}");
+    }
+    assert!(!device("unplug = \"eof\"", "").is_but_for_settings(&before));
 }
 
 #[test]

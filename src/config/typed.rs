@@ -8,7 +8,9 @@ use toml::Spanned;
 
 use super::error::{ConfigError, Source};
 use super::value::{OneOrMany, Value};
-use super::{Backend, Driver, Framing, Idle, OnOpen, OutletKind, ResetPolicy, StallPolicy, Underrun, Unplug, Writers};
+use super::{
+    Backend, Driver, Flow, Framing, Idle, OnOpen, OutletKind, ResetPolicy, StallPolicy, Underrun, Unplug, Writers,
+};
 
 /// A key that may be absent, with the place of its value.
 pub(super) type Typed<T> = Option<Spanned<T>>;
@@ -84,6 +86,7 @@ pub(super) struct TypedSerial {
     pub(super) lock: Typed<bool>,
     pub(super) baud: Typed<Value>,
     pub(super) mode: Typed<String>,
+    pub(super) flow: Typed<Flow>,
     pub(super) dtr: Typed<bool>,
     pub(super) rts: Typed<bool>,
     pub(super) reset: Typed<ResetPolicy>,
@@ -91,6 +94,7 @@ pub(super) struct TypedSerial {
     pub(super) boot_wait: Typed<Value>,
     pub(super) outlets: Typed<Vec<Spanned<OutletKind>>>,
     pub(super) run: Typed<Vec<Spanned<String>>>,
+    pub(super) unread: Typed<Value>,
     pub(super) on_open: Typed<OnOpen>,
     pub(super) idle: Typed<Idle>,
     pub(super) flush: Typed<Value>,

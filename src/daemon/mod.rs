@@ -114,12 +114,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// Changes to another set of devices: unchanged ones are left alone, others are ended and started.
+    /// Changes to another set of devices: unchanged ones are left alone, settings of serial lines are changed while
+    /// programs go on, others are ended and started.
     ///
     /// # Errors
     /// The problems of those that could not be started; all others run.
     pub async fn reload(&mut self, configs: Vec<DeviceConfig>) -> Vec<DirError> {
-        let keep = |handle: &Handle| configs.contains(handle.config());
+        self.configure(&configs).await;
+        let keep = |handle: &Handle| configs.contains(&handle.config());
         let ended: Vec<Handle> = {
             let mut devices = self.devices.lock();
             let names: Vec<String> = devices.iter().filter(|(_, h)| !keep(h)).map(|(n, _)| n.clone()).collect();
@@ -131,6 +133,22 @@ impl Daemon {
         let missing: Vec<DeviceConfig> =
             configs.into_iter().filter(|c| !self.devices.lock().contains_key(&c.name)).collect();
         missing.into_iter().filter_map(|config| self.start_device(config).err()).collect()
+    }
+
+    /// Has devices that go on take over what has changed of their serial lines.
+    async fn configure(&self, configs: &[DeviceConfig]) {
+        let changes: Vec<_> = {
+            let devices = self.devices.lock();
+            let is_change = |config: &&DeviceConfig| {
+                let old = devices.get(&config.name).map(Handle::config);
+                old.is_some_and(|old| *old != **config && old.is_but_for_settings(config))
+            };
+            let changed = configs.iter().filter(is_change);
+            changed.filter_map(|config| Some(devices.get(&config.name)?.configure(config.clone()))).collect()
+        };
+        for change in changes {
+            change.await;
+        }
     }
 
     /// What its keepers share of this machine's own devices.

@@ -24,6 +24,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::fifo_out::read_out;
 use super::holders::holders;
+use super::socket::bytes_waiting;
 use super::{Changes, CompetingReaders, Sink, StandingSink, Watcher};
 
 /// The daemon's end of a FIFO that programs read.
@@ -140,6 +141,19 @@ impl StandingSink for InFifo {
     fn discard(&mut self) -> usize {
         let unread = open(&self.path, READ_FLAGS, Mode::empty()).map_err(io::Error::from);
         unread.and_then(|end| read_out(&end)).unwrap_or(0)
+    }
+
+    fn take_back(&mut self) -> Vec<u8> {
+        let held = self.end.as_ref().or(self.anchor.as_ref().map(|(end, _)| end));
+        let mut bytes = vec![0; held.map_or(0, bytes_waiting)];
+        if bytes.is_empty() {
+            return bytes;
+        }
+        let unread = open(&self.path, READ_FLAGS, Mode::empty());
+        // One read takes all of it at once: pipe(7), and nobody can come in between.
+        let n = unread.and_then(|end| nix::unistd::read(end, &mut bytes)).unwrap_or(0);
+        bytes.truncate(n);
+        bytes
     }
 
     fn rest(&mut self) {

@@ -102,6 +102,10 @@ impl StandingSink for InFifo {
         match *self {}
     }
 
+    fn take_back(&mut self) -> Vec<u8> {
+        match *self {}
+    }
+
     fn rest(&mut self) {
         match *self {}
     }

@@ -183,6 +183,10 @@ pub trait StandingSink: Sink {
     /// Throws away what no program has taken, and says how many bytes that were.
     fn discard(&mut self) -> usize;
 
+    /// Takes back what no program has taken. To be called while nobody has it open; of a program that opens it meanwhile
+    /// and reads, the result is what comes after that.
+    fn take_back(&mut self) -> Vec<u8>;
+
     /// Takes it out of the reactor until it is needed again.
     fn rest(&mut self);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::RequestError;
 use super::words::Words;
-use crate::config::{PROFILES, SerialMode};
+use crate::config::{Flow, PROFILES, SerialMode};
 
 /// One request to a serial function. Printing a parsed request parses back to the same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum SerialRequest {
     Baud(u32),
     /// Data bits, parity and stop bits.
     Mode(SerialMode),
+    /// Flow control.
+    Flow(Flow),
     /// Data Terminal Ready.
     Dtr(Line),
     /// Request To Send.
@@ -54,6 +56,7 @@ impl SerialRequest {
         let request = match verb {
             "baud" => Self::Baud(parse_baud(&mut words)?),
             "mode" => Self::Mode(parse_mode(&mut words)?),
+            "flow" => Self::Flow(parse_flow(&mut words)?),
             "dtr" => Self::Dtr(parse_line(&mut words, "dtr on, dtr off or dtr pulse MS")?),
             "rts" => Self::Rts(parse_line(&mut words, "rts on, rts off or rts pulse MS")?),
             "break" => Self::Break(parse_time(&mut words, "break MS")?),
@@ -73,6 +76,7 @@ impl fmt::Display for SerialRequest {
         match self {
             Self::Baud(baud) => write!(f, "baud {baud}"),
             Self::Mode(mode) => write!(f, "mode {mode}"),
+            Self::Flow(flow) => write!(f, "flow {flow}"),
             Self::Dtr(line) => write!(f, "dtr {line}"),
             Self::Rts(line) => write!(f, "rts {line}"),
             Self::Break(time) => write!(f, "break {}", time.as_millis()),
@@ -110,6 +114,16 @@ fn parse_mode(words: &mut Words<'_>) -> Result<SerialMode, RequestError> {
     word.parse::<SerialMode>().map_err(|why| words.refuse(why))
 }
 
+fn parse_flow(words: &mut Words<'_>) -> Result<Flow, RequestError> {
+    words.expect_form(FLOW);
+    match words.word("the flow control")? {
+        "none" => Ok(Flow::None),
+        "rtscts" => Ok(Flow::RtsCts),
+        "xonxoff" => Ok(Flow::XonXoff),
+        _ => Err(words.refuse(format!("write {FLOW}"))),
+    }
+}
+
 fn parse_line(words: &mut Words<'_>, form: &'static str) -> Result<Line, RequestError> {
     words.expect_form(form);
     match words.word("what to do")? {
@@ -140,7 +154,8 @@ fn parse_profile(words: &mut Words<'_>) -> Result<Option<String>, RequestError> 
 
 /// A minute: longer than any board needs, short enough not to look like a hang.
 const MAX_MS: u64 = 60_000;
-const VERBS: &str = "baud, mode, dtr, rts, break, reset, touch, lines, release or reclaim";
+const FLOW: &str = "flow none, flow rtscts or flow xonxoff";
+const VERBS: &str = "baud, mode, flow, dtr, rts, break, reset, touch, lines, release or reclaim";
 
 #[cfg(test)]
 mod tests {
@@ -159,6 +174,9 @@ mod tests {
     fn every_request_of_the_contract_is_understood() {
         assert_eq!(parse("baud 115200\r\n"), SerialRequest::Baud(115_200));
         assert_eq!(parse("mode 8N1"), SerialRequest::Mode("8N1".parse().unwrap()));
+        assert_eq!(parse("flow none"), SerialRequest::Flow(Flow::None));
+        assert_eq!(parse("flow rtscts"), SerialRequest::Flow(Flow::RtsCts));
+        assert_eq!(parse("flow xonxoff"), SerialRequest::Flow(Flow::XonXoff));
         assert_eq!(parse("dtr on"), SerialRequest::Dtr(Line::On));
         assert_eq!(parse("rts off"), SerialRequest::Rts(Line::Off));
         assert_eq!(parse("dtr pulse 50"), SerialRequest::Dtr(Line::Pulse(Duration::from_millis(50))));
@@ -189,6 +207,7 @@ mod tests {
     fn refusals_show_the_form() {
         assert_eq!(refusal("dtr"), "what to do is missing; write dtr on, dtr off or dtr pulse MS");
         assert_eq!(refusal("rts high"), "column 5: `high`: write rts on, rts off or rts pulse MS");
+        assert_eq!(refusal("flow hard"), "column 6: `hard`: write flow none, flow rtscts or flow xonxoff");
         assert!(refusal("reset uno").contains("arduino, wiring, esp"));
         assert!(refusal("mode 9N1").contains("8N1"));
         assert!(refusal("touch me").contains("too much"));
@@ -203,6 +222,7 @@ mod tests {
                 "(baud|break) [0-9]{0,11}",
                 "(dtr|rts) (on|off|pulse|high)( [0-9]{1,6})?",
                 "mode [4-9][NOEMSX](1|1.5|2)",
+                "flow (none|rtscts|xonxoff|x)?",
                 "(reset|touch|lines|release|reclaim)( arduino| wiring| esp| x)?",
             ],
         ) {

@@ -5,11 +5,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
 
 use crate::usb::{Pipe, Transfer, TransferError};
 
@@ -17,6 +19,9 @@ use crate::usb::{Pipe, Transfer, TransferError};
 #[derive(Default)]
 pub struct Gate {
     holds: AtomicUsize,
+    /// Transfers that have passed and have not come out of the pipe.
+    in_flight: AtomicUsize,
+    sent: Notify,
     /// Of the one pipe that waits.
     waker: AtomicWaker,
     /// Asked before each transfer: may find a reason to hold the gate shut.
@@ -37,6 +42,24 @@ impl Gate {
     /// This pipe, behind the gate.
     pub fn guard(self: &Arc<Self>, pipe: Box<dyn Pipe>) -> Box<dyn Pipe> {
         Box::new(GatedPipe { pipe, gate: self.clone(), held: VecDeque::new(), cancelled: 0 })
+    }
+
+    /// Waits until all that has passed is sent.
+    pub async fn all_sent(&self) {
+        loop {
+            let mut sent = pin!(self.sent.notified());
+            sent.as_mut().enable();
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            sent.await;
+        }
+    }
+
+    fn set_in_flight(&self, transfers: usize) {
+        if self.in_flight.swap(transfers, Ordering::SeqCst) != 0 && transfers == 0 {
+            self.sent.notify_waiters();
+        }
     }
 
     /// Asks this before each transfer, which may then [`Gate::hold`] the gate; only the first that is given counts.
@@ -80,6 +103,13 @@ impl GatedPipe {
         {
             self.pipe.submit(transfer);
         }
+        self.gate.set_in_flight(self.pipe.in_flight());
+    }
+}
+
+impl Drop for GatedPipe {
+    fn drop(&mut self) {
+        self.gate.set_in_flight(0);
     }
 }
 
@@ -90,6 +120,7 @@ impl Pipe for GatedPipe {
         }
         if self.held.is_empty() && self.gate.is_open() {
             self.pipe.submit(transfer);
+            self.gate.set_in_flight(self.pipe.in_flight());
         } else {
             self.held.push_back(transfer);
         }
@@ -110,7 +141,9 @@ impl Pipe for GatedPipe {
             self.cancelled -= 1;
             return Poll::Ready(transfer.fail(TransferError::Cancelled));
         }
-        self.pipe.poll_complete(cx)
+        let transfer = ready!(self.pipe.poll_complete(cx));
+        self.gate.set_in_flight(self.pipe.in_flight());
+        Poll::Ready(transfer)
     }
 
     fn allocate(&self, size: usize) -> Transfer {
@@ -136,6 +169,8 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::AtomicBool;
     use std::task::{Wake, Waker};
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -191,6 +226,7 @@ mod tests {
         pipe.submit(one(2));
         assert_eq!(pipe.poll_complete(&mut cx).map(|t| t.buffer[0]), Poll::Ready(1));
         assert!(pipe.poll_complete(&mut cx).is_pending());
+        assert!(gate.all_sent().now_or_never().is_some(), "what is held has not passed");
         let [first, second] = holds;
         drop(first);
         assert!(!flag.0.load(Ordering::SeqCst) && pipe.poll_complete(&mut cx).is_pending());
@@ -201,6 +237,7 @@ mod tests {
         assert_eq!(pipe.in_flight(), 2);
         for n in [2, 3] {
             assert_eq!(pipe.poll_complete(&mut cx).map(|t| t.buffer[0]), Poll::Ready(n));
+            assert_eq!(gate.all_sent().now_or_never().is_some(), n == 3);
         }
         assert_eq!(*bytes.lock().unwrap(), [1, 2, 3]);
     }

@@ -3,8 +3,8 @@
 //! What nobody asked for is never sent, so that opening stays silent; what was asked for is sent again when the
 //! device comes back.
 
-use crate::config::SerialMode;
-use crate::usb::{TransferError, UsbDevice};
+use crate::config::{Flow, SerialMode};
+use crate::usb::{FlowControl, TransferError, UsbDevice};
 
 use super::{Function, LineCoding};
 
@@ -15,6 +15,8 @@ pub struct Wanted {
     pub baud: Option<u32>,
     /// Character format.
     pub mode: Option<SerialMode>,
+    /// Flow control.
+    pub flow: Option<Flow>,
     /// Data Terminal Ready.
     pub dtr: Option<bool>,
     /// Request To Send.
@@ -60,6 +62,9 @@ impl Lines {
         if self.wanted.baud.is_some() || self.wanted.mode.is_some() {
             self.send_coding(device).await?;
         }
+        if let Some(flow) = self.wanted.flow {
+            device.set_flow_control(flow.into()).await?;
+        }
         if self.wanted.dtr.is_some() || self.wanted.rts.is_some() {
             self.send_lines(device).await?;
         }
@@ -84,6 +89,22 @@ impl Lines {
             self.wanted = before;
         }
         result
+    }
+
+    /// Changes the flow control.
+    ///
+    /// # Errors
+    /// [`TransferError::Invalid`] where the device has none.
+    pub async fn set_flow(&mut self, device: &dyn UsbDevice, flow: Flow) -> Result<(), TransferError> {
+        device.set_flow_control(flow.into()).await?;
+        self.wanted.flow = Some(flow);
+        Ok(())
+    }
+
+    /// Forgets that lines were asked for; they stay as they are.
+    pub fn forget_lines(&mut self, dtr: bool, rts: bool) {
+        self.wanted.dtr = self.wanted.dtr.filter(|_| !dtr);
+        self.wanted.rts = self.wanted.rts.filter(|_| !rts);
     }
 
     /// Changes DTR, RTS or both, in one request; what is `None` stays as it was asked for, else as it is.
@@ -127,5 +148,15 @@ impl Lines {
             }
         };
         self.function.set_lines(device, dtr, rts).await
+    }
+}
+
+impl From<Flow> for FlowControl {
+    fn from(flow: Flow) -> Self {
+        match flow {
+            Flow::None => Self::None,
+            Flow::RtsCts => Self::RtsCts,
+            Flow::XonXoff => Self::XonXoff,
+        }
     }
 }

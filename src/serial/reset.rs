@@ -16,6 +16,8 @@ pub enum Step {
     },
     /// Let time pass.
     Wait(Duration),
+    /// What the board sends from here on is of the program that begins.
+    Begin,
 }
 
 /// The steps of the profile with this name. A board that had DTR on before keeps it on after `arduino` and `wiring`,
@@ -23,7 +25,8 @@ pub enum Step {
 pub fn profile(name: &str, dtr_was_on: bool) -> Option<Vec<Step>> {
     let lines = |dtr, rts| Step::Lines { dtr, rts };
     let pulse = |released: u64| {
-        let mut steps = vec![lines(false, false), Step::Wait(Duration::from_millis(released)), lines(true, true)];
+        let released = Step::Wait(Duration::from_millis(released));
+        let mut steps = vec![lines(false, false), released, lines(true, true), Step::Begin];
         if !dtr_was_on {
             steps.extend([Step::Wait(Duration::from_micros(100)), lines(false, false)]);
         }
@@ -32,7 +35,9 @@ pub fn profile(name: &str, dtr_was_on: bool) -> Option<Vec<Step>> {
     match name {
         "arduino" => Some(pulse(250)),
         "wiring" => Some(pulse(50)),
-        "esp" => Some(vec![lines(false, true), Step::Wait(Duration::from_millis(100)), lines(false, false)]),
+        "esp" => {
+            Some(vec![lines(false, true), Step::Wait(Duration::from_millis(100)), Step::Begin, lines(false, false)])
+        }
         _ => None,
     }
 }
@@ -64,7 +69,8 @@ mod tests {
     #[test]
     fn every_profile_that_the_configuration_knows_has_steps() {
         for name in PROFILES {
-            assert!(profile(name, false).is_some(), "{name}");
+            let steps = profile(name, false).unwrap_or_default();
+            assert_eq!(steps.iter().filter(|step| **step == Step::Begin).count(), 1, "{name}");
         }
     }
 
@@ -74,6 +80,7 @@ mod tests {
             let mut dtr = was_on;
             let mut raised = 0;
             for step in profile(name, was_on).unwrap() {
+                assert!(step != Step::Begin || raised == 1, "it begins when DTR goes on");
                 if let Step::Lines { dtr: next, .. } = step {
                     raised += u32::from(next && !dtr);
                     dtr = next;

@@ -58,7 +58,10 @@ impl InLine {
             Patience::After(time) => Some(time),
         };
         let policy = ReadersPolicy { patience, forgets: config.on_open == OnOpen::Discard };
-        let readers = Readers::new(fifo, hub.fifo(), arrivals, policy, context.counters.clone());
+        let mut readers = Readers::new(fifo, hub.fifo(), arrivals, policy, context.counters.clone());
+        if let Some(openings) = &context.openings {
+            readers = readers.keeping_unread(openings.input.clone());
+        }
         Self { context, config, hub, readers, pump: None }
     }
 
@@ -140,6 +143,8 @@ impl InLine {
             } else if std::mem::take(&mut open) {
                 self.closed();
                 continue;
+            } else if self.readers.keep_unread() {
+                self.keep(&mut *pipe, attachment).await
             } else if self.config.idle == Idle::Drain {
                 self.drain(&mut *pipe, attachment).await
             } else {
@@ -210,6 +215,12 @@ impl InLine {
         pump.drain(pipe, &mut self.readers, stop).await
     }
 
+    async fn keep(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
+        let Some(Pump::Bulk(pump)) = &mut self.pump else { return Verdict::Stopped };
+        let stop = pin!(self.context.stop_or_over(attachment));
+        pump.keep(pipe, &mut self.readers, stop).await
+    }
+
     /// The last reader has gone, while the pump ran or in a pause.
     fn closed(&mut self) {
         self.context.set_open(false);
@@ -275,8 +286,10 @@ impl InLine {
             let readers = &mut self.readers;
             let pump = BulkIn::new(endpoint.address, framing, sizes, readers, counters);
             // A serial function has bytes, not transfers, and an empty message would be taken for their end.
-            let is_serial = self.context.openings.is_some();
-            self.pump = Some(Pump::Bulk(if is_serial { pump } else { pump.with_zlps() }));
+            self.pump = Some(Pump::Bulk(match &self.context.openings {
+                Some(openings) => pump.with_input(openings.input.clone()),
+                None => pump.with_zlps(),
+            }));
         }
     }
 }

@@ -53,7 +53,7 @@ impl LentPort {
         device_name: &str,
     ) -> Result<Self, DirError> {
         let place = Place { dir, name: LENT_PORT.to_owned(), access };
-        let listener = TtyListener::new(place, Settings { speed: USUAL_SPEED, two_stop_bits: false }, watcher)?;
+        let listener = TtyListener::new(place, Settings { speed: USUAL_SPEED, ..Settings::default() }, watcher)?;
         Ok(Self { listener, events, device_name: device_name.to_owned() })
     }
 
@@ -164,6 +164,7 @@ impl Board<'_> {
         for step in steps {
             match step {
                 Step::Wait(time) => tokio::time::sleep(time).await,
+                Step::Begin => {}
                 // A board without lines has nothing to reset.
                 Step::Lines { dtr, rts } => drop(self.function.set_lines(&**self.device, dtr, rts).await),
             }

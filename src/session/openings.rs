@@ -7,24 +7,26 @@
 //!     └──────────────────────────── the last one is closed ───────────────────────┘  └─────────────────────────┘
 //! ```
 //!
-//! It resets nothing itself: it shuts the gate, so that no byte overtakes the reset, and leaves the rest to whoever has
-//! the other end of its channel.
+//! It resets nothing itself: it shuts the gate, so that no byte overtakes the reset, has what the board sent before the
+//! reset thrown away, and leaves the rest to whoever has the other end of its channel.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::lock::lock;
-use crate::bridge::Counters;
+use crate::bridge::InputPolicy;
 use crate::config::ResetPolicy;
 use crate::serial::{Gate, Hold};
 
 /// Who has the data outlets of one serial line open.
 pub(super) struct Openings {
-    policy: ResetPolicy,
     gate: Arc<Gate>,
+    /// What becomes of what the board sends.
+    pub(super) input: Arc<InputPolicy>,
     resets: mpsc::Sender<Hold>,
     state: Mutex<State>,
     /// Lives in each [`Unreset`] as well.
@@ -34,10 +36,8 @@ pub(super) struct Openings {
 /// A program that came beside others, so that its opening did not reset the board, for as long as it is there.
 pub(super) struct Unreset(#[expect(dead_code, reason = "it is counted")] Arc<()>);
 
-#[derive(Default)]
 struct State {
-    /// Of every line, to tell whether the board has spoken while nobody listened.
-    counters: Vec<Arc<Counters>>,
+    policy: ResetPolicy,
     usage: Usage,
     /// Whether the board has been plugged in since the daemon's start.
     was_away: bool,
@@ -47,18 +47,20 @@ struct State {
 
 impl Openings {
     /// Nobody has anything open. Each due reset arrives at the other end, with the gate shut until it is dropped there.
-    pub(super) fn new(policy: ResetPolicy, gate: Arc<Gate>) -> (Self, mpsc::Receiver<Hold>) {
+    pub(super) fn new(policy: ResetPolicy, gate: Arc<Gate>, input: Arc<InputPolicy>) -> (Self, mpsc::Receiver<Hold>) {
         let (resets, due) = mpsc::channel(1);
-        (Self { policy, gate, resets, state: Mutex::default(), unreset: Arc::default() }, due)
+        let state = Mutex::new(State { policy, usage: Usage::default(), was_away: false, is_unreset_told: false });
+        (Self { gate, input, resets, state, unreset: Arc::default() }, due)
     }
 
     /// A program has opened a terminal and finds others at the line, or none. Where a reset could have been expected, says
     /// whether that is news: it is told once until a program finds none.
     pub(super) fn beside_others(&self, has_others: bool) -> Option<(Unreset, bool)> {
-        if self.policy == ResetPolicy::Never {
+        let mut state = lock(&self.state);
+        if state.policy == ResetPolicy::Never {
             return None;
         }
-        let is_news = !std::mem::replace(&mut lock(&self.state).is_unreset_told, has_others);
+        let is_news = !std::mem::replace(&mut state.is_unreset_told, has_others);
         has_others.then(|| (Unreset(self.unreset.clone()), is_news))
     }
 
@@ -68,9 +70,9 @@ impl Openings {
         is_any.then(|| format!("a program is at serial.tty beside others: {UNRESET}"))
     }
 
-    /// A line of this function, whose counters these are.
-    pub(super) fn add_line(&self, counters: &Arc<Counters>) {
-        lock(&self.state).counters.push(counters.clone());
+    /// From now on the board is reset when this policy says so.
+    pub(super) fn set_policy(&self, policy: ResetPolicy) {
+        lock(&self.state).policy = policy;
     }
 
     /// A session is over. The next one begins with a board that has just come up.
@@ -92,15 +94,17 @@ impl Openings {
 
     fn change(&self, outlet: &str, open: bool, may_reset: bool) {
         let mut state = lock(&self.state);
-        let moved = state.counters.iter().map(|counters| counters.transfers()).sum();
-        let first = state.usage.change(outlet, open, moved, Instant::now());
-        let is_due = match (self.policy, first) {
+        let first = state.usage.change(outlet, open, self.input.last_arrival(), Instant::now());
+        let is_due = match (state.policy, first) {
             (ResetPolicy::OnOpen, Some(_)) | (ResetPolicy::IfIdle, Some(Line::Silent)) => may_reset,
             (ResetPolicy::Never, _) | (ResetPolicy::IfIdle, Some(Line::InUse)) | (_, None) => false,
         };
         if is_due {
+            self.input.mute();
             // One that is waiting already serves this opening as well.
-            let _ = self.resets.try_send(self.gate.hold());
+            if let Err(TrySendError::Closed(_)) = self.resets.try_send(self.gate.hold()) {
+                self.input.unmute();
+            }
         }
     }
 }
@@ -109,36 +113,39 @@ impl Openings {
 #[derive(Default)]
 struct Usage {
     open: BTreeSet<String>,
-    /// When the last one was closed, and how many transfers there had been by then.
-    closed: Option<(Instant, u64)>,
+    /// When the last one was closed.
+    closed: Option<Instant>,
 }
 
 /// What the first program finds that opens an outlet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// A moment ago somebody used it, or the board has sent something since.
+    /// A moment ago somebody used it, or the board sent something.
     InUse,
     Silent,
 }
 
 impl Usage {
-    /// After so many transfers an outlet is open, or is not. Tells what was found if nobody had any open before.
-    fn change(&mut self, outlet: &str, open: bool, moved: u64, now: Instant) -> Option<Line> {
+    /// An outlet is open, or is not; what nobody read came last at `arrival`. Tells what was found if nobody had any open
+    /// before.
+    fn change(&mut self, outlet: &str, open: bool, arrival: Option<Instant>, now: Instant) -> Option<Line> {
         let was_open = !self.open.is_empty();
         if open {
             self.open.insert(outlet.to_owned());
-            return (!was_open).then(|| self.found(moved, now));
+            return (!was_open).then(|| self.found(arrival, now));
         }
         self.open.remove(outlet);
         if was_open && self.open.is_empty() {
-            self.closed = Some((now, moved));
+            self.closed = Some(now);
         }
         None
     }
 
-    fn found(&self, moved: u64, now: Instant) -> Line {
+    fn found(&self, arrival: Option<Instant>, now: Instant) -> Line {
+        let is_recent = |when: Instant| now.duration_since(when) < SILENCE;
+        // A board that has sent something before any program came has only come up.
         match self.closed {
-            Some((when, then)) if now.duration_since(when) < SILENCE || moved != then => Line::InUse,
+            Some(closed) if is_recent(closed) || arrival.is_some_and(is_recent) => Line::InUse,
             _ => Line::Silent,
         }
     }
@@ -155,10 +162,14 @@ const SILENCE: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
 
+    fn input() -> Arc<InputPolicy> {
+        Arc::new(InputPolicy::new(None, None))
+    }
+
     #[test]
     fn only_who_comes_when_nobody_is_there_is_the_first() {
         let (mut usage, now) = (Usage::default(), Instant::now());
-        let mut change = |outlet, open| usage.change(outlet, open, 0, now).is_some();
+        let mut change = |outlet, open| usage.change(outlet, open, None, now).is_some();
         assert!(change("serial.rx", true));
         assert!(!change("serial.tx", true));
         assert!(!change("serial.rx", true), "what is told twice counts once");
@@ -171,18 +182,22 @@ mod tests {
     #[test]
     fn a_line_is_silent_some_time_after_the_last_program_unless_the_board_goes_on() {
         let (mut usage, now) = (Usage::default(), Instant::now());
-        assert_eq!(usage.change("serial.rx", true, 0, now), Some(Line::Silent));
-        usage.change("serial.rx", false, 7, now);
-        assert_eq!(usage.change("serial.rx", true, 7, now + SILENCE / 2), Some(Line::InUse));
-        usage.change("serial.rx", false, 9, now + SILENCE);
-        assert_eq!(usage.change("serial.rx", true, 9, now + 2 * SILENCE), Some(Line::Silent));
-        usage.change("serial.rx", false, 9, now + 3 * SILENCE);
-        assert_eq!(usage.change("serial.rx", true, 10, now + 5 * SILENCE), Some(Line::InUse), "it is drained");
+        assert_eq!(usage.change("serial.rx", true, None, now), Some(Line::Silent));
+        usage.change("serial.rx", false, None, now);
+        assert_eq!(usage.change("serial.rx", true, None, now + SILENCE / 2), Some(Line::InUse));
+        usage.change("serial.rx", false, None, now + SILENCE);
+        assert_eq!(usage.change("serial.rx", true, None, now + 2 * SILENCE), Some(Line::Silent));
+        usage.change("serial.rx", false, None, now + 3 * SILENCE);
+        let late = Some(now + 3 * SILENCE + SILENCE / 10);
+        assert_eq!(usage.change("serial.rx", true, late, now + 5 * SILENCE), Some(Line::Silent), "a late answer");
+        usage.change("serial.rx", false, late, now + 6 * SILENCE);
+        let recent = Some(now + 7 * SILENCE + SILENCE / 2);
+        assert_eq!(usage.change("serial.rx", true, recent, now + 8 * SILENCE), Some(Line::InUse), "the board goes on");
     }
 
     #[test]
     fn who_comes_beside_others_is_told_once_and_shown_while_it_is_there() {
-        let (openings, _due) = Openings::new(ResetPolicy::OnOpen, Arc::default());
+        let (openings, _due) = Openings::new(ResetPolicy::OnOpen, Arc::default(), input());
         assert!(openings.beside_others(false).is_none() && openings.problem().is_none());
         let (first, is_news) = openings.beside_others(true).unwrap();
         assert!(is_news && openings.problem().unwrap().contains("`lock = false`"));
@@ -191,16 +206,17 @@ mod tests {
         drop((first, second));
         assert!(openings.problem().is_none() && openings.beside_others(false).is_none());
         assert!(openings.beside_others(true).unwrap().1, "the last one had left meanwhile");
-        let (never, _due) = Openings::new(ResetPolicy::Never, Arc::default());
+        let (never, _due) = Openings::new(ResetPolicy::Never, Arc::default(), input());
         assert!(never.beside_others(true).is_none(), "no program expects a reset");
     }
 
     #[test]
-    fn the_gate_is_shut_before_anybody_resets_and_programs_found_after_a_replug_cause_no_reset() {
+    fn the_gate_is_shut_and_the_input_muted_before_anybody_resets_and_programs_found_after_a_replug_cause_no_reset() {
         let gate = Arc::<Gate>::default();
-        let (openings, mut due) = Openings::new(ResetPolicy::OnOpen, gate);
+        let input = input();
+        let (openings, mut due) = Openings::new(ResetPolicy::OnOpen, gate, input.clone());
         openings.found("serial.rx", true);
-        assert!(due.try_recv().is_ok());
+        assert!(due.try_recv().is_ok() && input.is_muted());
         openings.session_over();
         openings.found("serial.rx", false);
         openings.found("serial.rx", true);

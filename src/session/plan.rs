@@ -113,8 +113,6 @@ pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
         transfer,
         queue: Some(SERIAL_QUEUE),
         outlets: config.outlets.clone(),
-        on_open: config.on_open,
-        idle: config.idle,
         flush: config.flush,
         patience: config.patience,
         access: config.access.clone(),

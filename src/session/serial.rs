@@ -16,13 +16,14 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::Events;
-use super::coding::{Ask, Coding};
+use super::coding::{Ask, Coding, TerminalId};
 use super::control::{disconnected, done, error_name};
 use super::line::NEWS_DELAY;
 use super::lock::lock;
 use super::openings::Openings;
 use super::repeats::Repeats;
-use crate::config::SerialConfig;
+use crate::bridge::InputPolicy;
+use crate::config::{Flow, SerialConfig, SerialMode};
 use crate::outlet::tty::Settings;
 use crate::request::{Answer, ErrorName, Line, SerialRequest};
 use crate::serial::{Function, Gate, Hold, Lines, SerialState, Step, TOUCH_BAUD, Wanted, parse_notification, profile};
@@ -31,10 +32,8 @@ use crate::usb::{Transfer, TransferError, UsbDevice, complete};
 /// The serial function of one device, over all its sessions.
 pub(super) struct SerialPort {
     device_name: String,
-    profile: String,
     /// As configured.
-    baud: Option<u32>,
-    boot_wait: Duration,
+    config: Mutex<SerialConfig>,
     events: Events,
     state: tokio::sync::Mutex<State>,
     /// Told when the session is over, so that no request holds the line any longer.
@@ -46,6 +45,8 @@ pub(super) struct SerialPort {
     pub(super) gate: Arc<Gate>,
     /// Whether this session's board was asked to start its bootloader.
     touched: AtomicBool,
+    /// Whether it was told in this session that a program asked for flow control in vain.
+    flow_refused: AtomicBool,
     /// Holds the gate while the board boots.
     boot: Mutex<Option<Task>>,
     /// What programs find that open a terminal now.
@@ -72,16 +73,15 @@ impl Drop for Task {
 impl SerialPort {
     /// Also what is to be given to [`SerialPort::reset_when_opened`].
     pub(super) fn new(name: &str, config: &SerialConfig, events: Events) -> (Self, mpsc::Receiver<Hold>) {
-        let wanted = Wanted { baud: config.baud, mode: config.mode, dtr: config.dtr, rts: config.rts };
-        let coding = Coding::new(Ask { baud: config.baud, mode: config.mode });
+        let wanted = Wanted { dtr: config.dtr, rts: config.rts, ..Wanted::default() };
+        let coding = Coding::new(Ask { baud: config.baud, mode: config.mode, flow: Some(config.flow) });
         let shown = watch::Sender::new(coding.shown());
         let gate = Arc::<Gate>::default();
-        let (openings, due) = Openings::new(config.reset, gate.clone());
+        let input = Arc::new(InputPolicy::new(config.keeps_unread(), config.waits_for_readers()));
+        let (openings, due) = Openings::new(config.reset, gate.clone(), input);
         let port = Self {
             device_name: name.to_owned(),
-            profile: config.profile.clone(),
-            baud: config.baud,
-            boot_wait: config.boot_wait,
+            config: Mutex::new(config.clone()),
             events,
             state: tokio::sync::Mutex::new(State { wanted, coding, attached: None, listener: None }),
             over: Notify::new(),
@@ -89,6 +89,7 @@ impl SerialPort {
             openings: Arc::new(openings),
             gate,
             touched: AtomicBool::default(),
+            flow_refused: AtomicBool::default(),
             boot: Mutex::default(),
             shown,
         };
@@ -103,7 +104,10 @@ impl SerialPort {
     /// Resets the board each time that is due. Ends only by being dropped.
     pub(super) async fn reset_when_opened(self: Arc<Self>, mut due: mpsc::Receiver<Hold>) {
         while let Some(_hold) = due.recv().await {
-            if let Answer::Error { text, .. } = self.execute(&SerialRequest::Reset(None)).await {
+            self.openings.input.mute();
+            let answer = self.execute(&SerialRequest::Reset(None)).await;
+            self.openings.input.unmute();
+            if let Answer::Error { text, .. } = answer {
                 self.tell("error", format!("a program opened the line, but the board could not be reset: {text}"));
             }
         }
@@ -112,10 +116,11 @@ impl SerialPort {
     /// The board has just been plugged in or reset: nothing is sent to it while it boots. What it says meanwhile proves
     /// nothing, because bootloaders talk, too.
     fn wait_for_boot(&self) {
-        if self.boot_wait.is_zero() {
+        let time = lock(&self.config).boot_wait;
+        if time.is_zero() {
             return;
         }
-        let (hold, time) = (self.gate.hold(), self.boot_wait);
+        let hold = self.gate.hold();
         let task = tokio::spawn(async move {
             tokio::time::sleep(time).await;
             drop(hold);
@@ -128,7 +133,8 @@ impl SerialPort {
         let mut state = self.state.lock().await;
         self.touched.store(false, Ordering::Relaxed);
         let ask = state.coding.wanted();
-        let lines = Lines::new(function, Wanted { baud: ask.baud, mode: ask.mode, ..state.wanted });
+        self.flow_refused.store(false, Ordering::Relaxed);
+        let lines = Lines::new(function, Wanted { baud: ask.baud, mode: ask.mode, flow: ask.flow, ..state.wanted });
         state.coding.device_came();
         match lines.apply(&*device).await {
             Ok(()) => state.coding.sent(ask),
@@ -145,11 +151,57 @@ impl SerialPort {
         let mut state = self.state.lock().await;
         state.attached = None;
         state.listener = None;
-        state.coding.device_went(self.baud);
+        state.coding.device_went(lock(&self.config).baud);
         self.shown.send_replace(state.coding.shown());
         *lock(&self.boot) = None;
         self.openings.session_over();
         *lock(&self.reported) = None;
+    }
+
+    /// What the port is to have from its opening on.
+    pub(super) async fn first_settings(&self) -> (Option<u32>, Option<SerialMode>, Flow) {
+        let wanted = self.state.lock().await.coding.wanted();
+        (wanted.baud, wanted.mode, wanted.flow.unwrap_or_default())
+    }
+
+    /// The configuration has changed. What is other than before is asked of the line, as over line control.
+    pub(super) async fn configure(&self, new: &SerialConfig) {
+        let old = std::mem::replace(&mut *lock(&self.config), new.clone());
+        self.openings.set_policy(new.reset);
+        self.openings.input.set(new.keeps_unread(), new.waits_for_readers());
+        let mut state = self.state.lock().await;
+        let gone = |was: bool, is: bool| was && !is;
+        state.coding.no_longer_stands(Ask {
+            baud: old.baud.filter(|_| new.baud.is_none()),
+            mode: old.mode.filter(|_| new.mode.is_none()),
+            flow: None,
+        });
+        state.coding.asked_for_good(Ask {
+            baud: new.baud.filter(|_| new.baud != old.baud),
+            mode: new.mode.filter(|_| new.mode != old.mode),
+            flow: Some(new.flow).filter(|_| new.flow != old.flow),
+        });
+        self.shown.send_replace(state.coding.shown());
+        let (dtr, rts) = (new.dtr.filter(|_| new.dtr != old.dtr), new.rts.filter(|_| new.rts != old.rts));
+        let no_dtr = gone(old.dtr.is_some(), new.dtr.is_some());
+        let no_rts = gone(old.rts.is_some(), new.rts.is_some());
+        let State { wanted, coding, attached, .. } = &mut *state;
+        wanted.dtr = dtr.or(wanted.dtr).filter(|_| !no_dtr);
+        wanted.rts = rts.or(wanted.rts).filter(|_| !no_rts);
+        let Some((device, lines)) = attached else { return };
+        lines.forget_lines(no_dtr, no_rts);
+        let change = async {
+            self.send(&**device, lines, coding, "the configuration").await;
+            if (dtr.is_some() || rts.is_some())
+                && let Err(e) = lines.set_lines(&**device, dtr, rts).await
+            {
+                self.tell("error", format!("the configuration asked for other lines, but they could not be set: {e}"));
+            }
+        };
+        tokio::select! {
+            () = change => {}
+            () = self.over.notified() => {}
+        }
     }
 
     /// Whether the board was asked to start its bootloader, by a touch or by a program that did as much.
@@ -181,12 +233,20 @@ impl SerialPort {
         let device = &*device;
         let answer = match request {
             SerialRequest::Baud(baud) => {
-                let ask = Ask { baud: Some(*baud), mode: None };
+                let ask = Ask { baud: Some(*baud), ..Ask::default() };
                 done(self.set_coding(device, &mut lines, &mut state.coding, ask).await)
             }
             SerialRequest::Mode(mode) => {
-                let ask = Ask { baud: None, mode: Some(*mode) };
+                let ask = Ask { mode: Some(*mode), ..Ask::default() };
                 done(self.set_coding(device, &mut lines, &mut state.coding, ask).await)
+            }
+            SerialRequest::Flow(flow) => {
+                let result = lines.set_flow(device, *flow).await;
+                if result.is_ok() {
+                    state.coding.stands(Ask { flow: Some(*flow), ..Ask::default() });
+                    self.shown.send_replace(state.coding.shown());
+                }
+                flow_answer(result)
             }
             SerialRequest::Dtr(line) => line_answer(set_line(device, &mut lines, *line, |on| (Some(on), None)).await),
             SerialRequest::Rts(line) => line_answer(set_line(device, &mut lines, *line, |on| (None, Some(on))).await),
@@ -213,6 +273,9 @@ impl SerialPort {
         coding: &mut Coding,
         ask: Ask,
     ) -> Result<(), TransferError> {
+        // What was written before goes out as it was meant.
+        let _hold = self.gate.hold();
+        let _ = tokio::time::timeout(SENDING, self.gate.all_sent()).await;
         lines.set_coding(device, ask.baud, ask.mode).await?;
         coding.stands(ask);
         self.shown.send_replace(coding.shown());
@@ -220,22 +283,37 @@ impl SerialPort {
     }
 
     /// A program has opened a terminal: it finds the line as it was asked for.
-    pub(super) async fn terminal_opened(&self) {
-        self.change(Coding::terminal_opened).await;
+    pub(super) async fn terminal_opened(&self) -> TerminalId {
+        let mut terminal = None;
+        self.change(|coding| {
+            terminal = Some(coding.terminal_opened());
+            coding.due()
+        })
+        .await;
+        terminal.unwrap_or_default()
     }
 
     /// A program has set its terminal so.
-    pub(super) async fn terminal_set(&self, settings: Settings) {
-        self.change(|coding| coding.terminal_set(settings)).await;
+    pub(super) async fn terminal_set(&self, terminal: TerminalId, settings: Settings) {
+        self.change(|coding| coding.terminal_set(terminal, settings)).await;
     }
 
-    /// A program has closed its terminal.
-    pub(super) async fn terminal_closed(&self) {
-        let change = |coding: &mut Coding| {
-            coding.terminal_closed();
-            Ask::default()
-        };
-        self.change(change).await;
+    /// A program has closed its terminal. The line goes back to what others asked for once all that it wrote is on its
+    /// way, which `written` tells.
+    pub(super) async fn terminal_closed(&self, terminal: TerminalId, written: impl Future<Output = ()>) {
+        let mut state = self.state.lock().await;
+        state.coding.terminal_closed(terminal);
+        self.shown.send_replace(state.coding.shown());
+        let is_attached = state.attached.is_some();
+        drop(state);
+        if is_attached {
+            let _ = tokio::time::timeout(SENDING, written).await;
+        }
+        if self.was_touched() {
+            // Another speed would call the board back, which takes its time to leave.
+            let _ = tokio::time::timeout(TOUCH_PATIENCE, self.over.notified()).await;
+        }
+        self.change(Coding::due).await;
     }
 
     /// Has the device get what follows from what a program did; while it is away, it gets that when it is back.
@@ -247,24 +325,42 @@ impl SerialPort {
         if ask.is_nothing() {
             return;
         }
+        tokio::select! {
+            () = self.send(&**device, lines, coding, "a program") => {}
+            () = self.over.notified() => {}
+        }
+    }
+
+    /// Has the device get what is due, for which somebody asked.
+    async fn send(&self, device: &dyn UsbDevice, lines: &mut Lines, coding: &mut Coding, who: &str) {
+        let ask = coding.due();
         if let Some(baud) = ask.baud {
             self.touched.store(baud == TOUCH_BAUD, Ordering::Relaxed);
         }
-        // What any program writes after this was set goes out at the new speed.
+        // What any program wrote before this was set goes out as before, and what it writes later in the new way.
         let _hold = self.gate.hold();
-        let result = tokio::select! {
-            result = lines.set_coding(&**device, ask.baud, ask.mode) => result,
-            () = self.over.notified() => return,
-        };
-        match result {
-            Ok(()) => coding.sent(ask),
-            Err(TransferError::Disconnected) => {}
-            Err(e) => self.tell("error", format!("a program asked for {ask}, but setting the line up failed: {e}")),
+        let _ = tokio::time::timeout(SENDING, self.gate.all_sent()).await;
+        if ask.baud.is_some() || ask.mode.is_some() {
+            match lines.set_coding(device, ask.baud, ask.mode).await {
+                Ok(()) => coding.sent(Ask { flow: None, ..ask }),
+                Err(TransferError::Disconnected) => return,
+                Err(e) => self.tell("error", format!("{who} asked for {ask}, but setting the line up failed: {e}")),
+            }
+        }
+        let Some(flow) = ask.flow else { return };
+        let answer = flow_answer(lines.set_flow(device, flow).await);
+        // Also what is refused is not asked for again.
+        coding.sent(Ask { flow: Some(flow), ..Ask::default() });
+        if let Answer::Error { text, .. } = answer
+            && !self.flow_refused.swap(true, Ordering::Relaxed)
+        {
+            self.tell("warning", format!("{who} asked for flow control {flow}: {text}"));
         }
     }
 
     async fn reset(&self, device: &dyn UsbDevice, lines: &mut Lines, name: Option<&str>) -> Answer {
-        let name = name.unwrap_or(&self.profile);
+        let configured = lock(&self.config).profile.clone();
+        let name = name.unwrap_or(&configured);
         let Some(steps) = profile(name, lines.is_dtr_on(device).await) else {
             let text = format!("there is no reset profile {name:?}; there are arduino, wiring and esp");
             return Answer::Error { name: ErrorName::Invalid, text };
@@ -276,6 +372,10 @@ impl SerialPort {
                 Step::Lines { dtr, rts } => lines.set_lines(device, Some(dtr), Some(rts)).await,
                 Step::Wait(time) => {
                     tokio::time::sleep(time).await;
+                    Ok(())
+                }
+                Step::Begin => {
+                    self.openings.input.unmute();
                     Ok(())
                 }
             };
@@ -329,6 +429,9 @@ impl SerialPort {
         let (wanted, now) = (lines.wanted(), device.modem_lines().await);
         let (dtr, rts) = (now.map(|l| l.dtr).or(wanted.dtr), now.map(|l| l.rts).or(wanted.rts));
         let mut text = format!("dtr={} rts={} baud={} mode={}", on_off(dtr), on_off(rts), coding.baud, coding.mode);
+        if let Some(flow) = wanted.flow.filter(|flow| *flow != Flow::None) {
+            text.push_str(&format!(" flow={flow}"));
+        }
         let reported = match (now, *lock(&self.reported)) {
             (Some(l), _) => vec![("dcd", l.dcd), ("dsr", l.dsr), ("ring", l.ring), ("cts", l.cts)],
             (None, Some(state)) => vec![("dcd", state.dcd), ("dsr", state.dsr), ("ring", state.ring)],
@@ -383,6 +486,18 @@ fn line_answer(result: Result<(), TransferError>) -> Answer {
     }
 }
 
+/// The answer to a request for flow control, which takes a port of the operating system.
+fn flow_answer(result: Result<(), TransferError>) -> Answer {
+    match result {
+        Err(TransferError::Invalid) => {
+            let text = "this line has none: CDC ACM has no request for it, and USB holds both sides up already; the \
+                        system's serial port may have it (driver = \"kernel\")";
+            Answer::Error { name: ErrorName::Invalid, text: text.to_owned() }
+        }
+        result => done(result),
+    }
+}
+
 async fn set_line(
     device: &dyn UsbDevice,
     lines: &mut Lines,
@@ -409,6 +524,8 @@ async fn send_break(device: &dyn UsbDevice, lines: &Lines, time: Duration) -> Re
     lines.function().send_break(device, ms).await
 }
 
+/// How long what was written before a change of the line may take to be sent.
+const SENDING: Duration = Duration::from_secs(1);
 /// How long a board may take to leave the bus after a touch; native-USB boards need 120 to 250 ms.
 const TOUCH_PATIENCE: Duration = Duration::from_millis(700);
 /// SERIAL_STATE has ten bytes.

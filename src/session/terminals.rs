@@ -8,10 +8,12 @@
 //!
 //! It moves no byte: that is the pumps'.
 
+use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -20,8 +22,8 @@ use super::line::{Stop, stopped};
 use super::openings::{UNRESET, Unreset};
 use super::serial::SerialPort;
 use super::shared::Shared;
-use crate::outlet::Peer;
-use crate::outlet::tty::{Change, Settling, Tty, TtyListener, TtySink, TtySource};
+use crate::outlet::tty::{Change, Settling, Tty, TtyListener, TtySink};
+use crate::outlet::{Peer, Source};
 use crate::serial::{Gate, Hold};
 
 /// Serves the programs that open terminals of this line, until the daemon stops and those that are there have read what
@@ -68,13 +70,14 @@ async fn attend(tty: Tty, mut gone: JoinSet<()>, shared: Arc<Shared>, serial: Ar
     let Tty { sink, source, mut news } = tty;
     while gone.join_next().await.is_some() {}
     let _unreset = warn_if_not_reset(&shared, &serial, news.is_alone());
-    serial.terminal_opened().await;
+    let terminal = serial.terminal_opened().await;
+    let (source, written) = Observed::new(Box::new(source));
     if let Err(why) = seat(&shared, sink, source) {
         shared.events.tell("refuse", &shared.name, Some(TTY), format!("a program was refused: {why}"));
     }
     loop {
         match news.next().await {
-            Change::Set(settings) => serial.terminal_set(settings).await,
+            Change::Set(settings) => serial.terminal_set(terminal, settings).await,
             Change::Closed => break,
             Change::Abandoned => {
                 news.hang_up().await;
@@ -82,7 +85,34 @@ async fn attend(tty: Tty, mut gone: JoinSet<()>, shared: Arc<Shared>, serial: Ar
             }
         }
     }
-    serial.terminal_closed().await;
+    serial.terminal_closed(terminal, async { drop(written.await) }).await;
+}
+
+/// A source that tells when all that its program wrote was read, or nobody wants it any more.
+struct Observed {
+    source: Box<dyn Source>,
+    _written: oneshot::Sender<()>,
+}
+
+impl Observed {
+    fn new(source: Box<dyn Source>) -> (Self, oneshot::Receiver<()>) {
+        let (_written, written) = oneshot::channel();
+        (Self { source, _written }, written)
+    }
+}
+
+impl Source for Observed {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.source.poll_read(cx, buffer)
+    }
+
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.poll_left(cx)
+    }
+
+    fn waiting(&self) -> usize {
+        self.source.waiting()
+    }
 }
 
 /// Tells of a program that finds others at the line: whoever opens it to upload is in vain, because only the first program
@@ -99,7 +129,7 @@ fn warn_if_not_reset(shared: &Shared, serial: &SerialPort, is_only_terminal: boo
 }
 
 /// Whoever is seated at one of the lines only is let go by the other.
-fn seat(shared: &Shared, sink: TtySink, source: TtySource) -> Result<(), String> {
+fn seat(shared: &Shared, sink: TtySink, source: Observed) -> Result<(), String> {
     let (Some(readers), Some(writers)) = (shared.hub("serial.rx"), shared.hub("serial.tx")) else {
         return Err("the line is not there".to_owned());
     };

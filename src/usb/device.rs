@@ -58,8 +58,29 @@ pub trait UsbDevice: Send + Sync {
         Box::pin(async { None })
     }
 
+    /// Sets the flow control of its serial function. CDC has no request for it, so that only ports of the operating system
+    /// can.
+    ///
+    /// # Errors
+    /// [`TransferError::Invalid`] where there is none.
+    fn set_flow_control(&self, flow: FlowControl) -> BoxFuture<'_, Result<(), TransferError>> {
+        Box::pin(async move { if flow == FlowControl::None { Ok(()) } else { Err(TransferError::Invalid) } })
+    }
+
     /// Resolves when the device has gone, with the reason in words for people.
     fn gone(&self) -> BoxFuture<'_, String>;
+}
+
+/// The flow control of a serial function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FlowControl {
+    /// None.
+    #[default]
+    None,
+    /// By the lines RTS and CTS.
+    RtsCts,
+    /// By the bytes XON and XOFF, in both directions.
+    XonXoff,
 }
 
 /// The modem lines of a serial function as they are: V.24.

@@ -25,7 +25,7 @@ pub mod usbip;
 
 pub use advice_here::{permission_advice, port_permission_advice};
 pub use buffer::Buffer;
-pub use device::{BoxFuture, ModemLines, Pipe, UsbDevice, complete, drain};
+pub use device::{BoxFuture, FlowControl, ModemLines, Pipe, UsbDevice, complete, drain};
 pub use error::{OpenError, TransferError};
 pub use standard::Setup;
 pub use transfer::{IsoPacket, Transfer};

@@ -4,14 +4,15 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use tempfile::TempDir;
 
@@ -40,14 +41,36 @@ impl Cable {
         cable
     }
 
+    /// Plugs in a board that is rude: its terminal is cooked, as a fresh one is, and the moment that somebody opens the port
+    /// it says this.
+    pub fn plug_rude(&mut self, greeting: &'static [u8]) {
+        // Only after a first time does the kernel tell that nobody has it open.
+        let open = |port: &Path| drop(File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(port));
+        let mut end = self.plug_into(open);
+        std::thread::spawn(move || {
+            while is_hung_up(&end) {
+                sleep(Duration::from_micros(50));
+            }
+            end.write_all(greeting)
+        });
+    }
+
     pub fn plug(&mut self) {
+        self.plug_into(|_| {});
+    }
+
+    /// Plugs in, after this was done to the port; gives the far end.
+    fn plug_into(&mut self, first: impl FnOnce(&Path)) -> File {
         // No program that is started meanwhile may keep the far end open.
         let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
+        let node = PathBuf::from(ptsname_r(&master).unwrap());
+        first(&node);
         fs::create_dir_all(self.port.parent().unwrap()).unwrap();
-        symlink(ptsname_r(&master).unwrap(), &self.port).unwrap();
+        symlink(node, &self.port).unwrap();
         self.far_end = Some(OwnedFd::from(master).into());
+        self.far_end()
     }
 
     pub fn unplug(&mut self) {
@@ -97,14 +120,41 @@ impl Cable {
         });
     }
 
+    /// Whether nothing comes for a moment.
+    pub fn is_silent(&self) -> bool {
+        let end = self.far_end();
+        let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, 100u8).unwrap() == 0
+    }
+
     /// The speed as the kernel has it, which is the same at both ends.
     pub fn speed(&self) -> u32 {
+        self.settings().c_ospeed
+    }
+
+    /// Whether RTS and CTS, and whether XON and XOFF, control the flow.
+    pub fn flow(&self) -> (bool, bool) {
+        let settings = self.settings();
+        (
+            settings.c_cflag & libc::CRTSCTS != 0,
+            settings.c_iflag & (libc::IXON | libc::IXOFF) == libc::IXON | libc::IXOFF,
+        )
+    }
+
+    fn settings(&self) -> libc::termios2 {
         // SAFETY: a termios2 is numbers, for which all zeros are values.
         let mut settings: libc::termios2 = unsafe { std::mem::zeroed() };
         // SAFETY: TCGETS2 writes one termios2, which outlives the call, and the descriptor is open.
         unsafe { tcgets2(self.far_end().as_raw_fd(), &mut settings) }.unwrap();
-        settings.c_ospeed
+        settings
     }
+}
+
+/// Whether nobody has the port open whose far end this is.
+fn is_hung_up(end: &File) -> bool {
+    let mut fds = [PollFd::new(end.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).unwrap();
+    fds[0].revents().unwrap().contains(PollFlags::POLLHUP)
 }
 
 /// A far end that waits while nobody has the port open, for which there is no event.

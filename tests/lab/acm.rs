@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::time::Duration;
 
 use firmware_mock::DeviceKind;
@@ -388,6 +388,38 @@ fn the_kernels_driver_raises_dtr_once_and_closing_does_not_drop_it() {
     board.serial(&["reset", "wiring"]);
     assert_eq!(read_line(&board.answers), "READY");
     assert_eq!(board.status(), "57600 dtr=1 resets=4", "on, as it was before");
+}
+
+/// Programs that make looking through /proc slow and every wakeup late.
+struct Crowd(Vec<Child>);
+
+impl Crowd {
+    fn of(idle: usize, busy: usize) -> Self {
+        let run = |words: &[&str]| Command::new(words[0]).args(&words[1..]).spawn().unwrap();
+        let sleepers = (0..idle).map(|_| run(&["sleep", "600"]));
+        Self(sleepers.chain((0..busy).map(|_| run(&["sh", "-c", "while :; do :; done"]))).collect())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|child| drop((child.kill(), child.wait())));
+    }
+}
+
+/// The kernel's driver raises DTR at opening, so that the board speaks right after it. It must not hear itself.
+#[test]
+fn on_a_crowded_machine_the_first_question_is_answered_and_the_board_hears_nothing_else() {
+    let Some(guest) = Guest::here() else { return };
+    let _crowd = Crowd::of(250, 2);
+    for _ in 0..5 {
+        let (_bus, _attached) = Uno::attach(&guest);
+        let daemon = Daemon::run(&configured(Uno::IDS, KERNEL));
+        let (answers, lines) = (daemon.reader("board/serial.rx"), daemon.writer("board/serial.tx"));
+        (&lines).write_all(b"PING first\n").unwrap();
+        let heard: Vec<String> = std::iter::repeat_with(|| read_line(&answers)).take(2).collect();
+        assert_eq!(heard, ["READY", "PONG first"]);
+    }
 }
 
 #[test]

@@ -60,6 +60,10 @@ impl StandingSink for End {
         0
     }
 
+    fn take_back(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn rest(&mut self) {}
 }
 
@@ -175,6 +179,11 @@ fn message(n: usize, length: usize) -> Vec<u8> {
 }
 
 fn play(events: &[Event], patience: Option<Duration>, is_lazy: bool) -> Outcome {
+    play_line(events, patience, is_lazy, None)
+}
+
+/// With an `input`, of a serial line, whose bytes have no frames.
+fn play_line(events: &[Event], patience: Option<Duration>, is_lazy: bool, input: Option<Arc<InputPolicy>>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let (wire, fifo, counters) = (Wire::default(), End::default(), Arc::<Counters>::default());
@@ -183,12 +192,22 @@ fn play(events: &[Event], patience: Option<Duration>, is_lazy: bool) -> Outcome 
         let policy = ReadersPolicy { patience, forgets: false };
         let mut readers = Readers::new(Some(fifo.clone()), Arc::default(), arrivals, policy, counters.clone());
         let sizes = Sizes { transfer: 64, max_packet: 64, queue: QUEUE };
-        let mut pump = BulkIn::new(0x81, Framing::Length, sizes, &mut readers, counters.clone());
+        let framing = if input.is_some() { Framing::Stream } else { Framing::Length };
+        let mut pump = BulkIn::new(0x81, framing, sizes, &mut readers, counters.clone());
+        if let Some(input) = &input {
+            readers = readers.keeping_unread(input.clone());
+            pump = pump.with_input(input.clone());
+        }
         let mut pipe = wire.clone();
         let mut line = pin!(async move {
             loop {
-                poll_fn(|cx| readers.poll_opened(cx)).await;
                 let mut stop = Box::pin(pending());
+                while !readers.is_open() {
+                    match readers.keep_unread() {
+                        true => drop(pump.keep(&mut pipe, &mut readers, stop.as_mut()).await),
+                        false => poll_fn(|cx| readers.poll_opened(cx)).await,
+                    }
+                }
                 let verdict = pump.run(&mut pipe, &mut readers, stop.as_mut()).await;
                 assert!(matches!(verdict, Verdict::Closed), "{verdict:?}");
             }
@@ -310,6 +329,40 @@ proptest! {
         let expected: Vec<usize> = (0..outcome.messages.len()).collect();
         prop_assert_eq!(numbers(&outcome.fifo, &outcome.messages), expected);
         prop_assert_eq!((outcome.lost_bytes, outcome.discarded_bytes), (0, 0));
+    }
+}
+
+/// The bytes of these messages.
+fn joined(messages: &[Vec<u8>]) -> Vec<u8> {
+    messages.concat()
+}
+
+proptest! {
+    #[test]
+    fn programs_that_follow_each_other_at_a_serial_line_get_every_byte_once(
+        events in prop::collection::vec(event(), 0..60),
+        is_lazy: bool,
+    ) {
+        let alone: Vec<Event> = events.into_iter().filter(|event| !matches!(event, Event::Come)).collect();
+        let outcome = play_line(&alone, None, is_lazy, Some(Arc::new(InputPolicy::new(None, None))));
+        prop_assert_eq!(&outcome.fifo, &joined(&outcome.messages));
+        prop_assert_eq!((outcome.lost_bytes, outcome.discarded_bytes), (0, 0));
+        prop_assert!(outcome.most_queued <= QUEUE);
+    }
+
+    #[test]
+    fn of_a_serial_line_that_keeps_nothing_each_program_gets_what_comes_while_it_is_there(
+        events in prop::collection::vec(event(), 0..60),
+        is_lazy: bool,
+    ) {
+        let outcome = play_line(&events, None, is_lazy, Some(Arc::new(InputPolicy::new(Some(Duration::ZERO), None))));
+        for seat in &outcome.seats {
+            let program = seat.end.0.lock().unwrap();
+            let since = joined(&outcome.messages[seat.since..]);
+            let expected = if program.open { &since } else { &since[..program.bytes.len().min(since.len())] };
+            prop_assert_eq!(&program.bytes, expected);
+        }
+        prop_assert_eq!(outcome.lost_bytes, 0);
     }
 }
 

@@ -21,15 +21,16 @@ pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> D
     let matches = table.matches.as_ref().map(|typed| matches(checks, typed)).unwrap_or_default();
     check_driver(checks, table);
     let defaults = DeviceConfig::new("");
+    let backend = backend(checks, table);
     DeviceConfig {
         name: device_name(checks, typed, &matches).unwrap_or_default(),
-        backend: backend(checks, table),
+        backend,
         remote: remote(checks, table),
         unplug: choice(&table.unplug).unwrap_or(Unplug::Hold),
         timeout: checks.read("timeout", &table.timeout, |v| v.duration(MIN_TIMEOUT..=DAY)).unwrap_or(defaults.timeout),
         access: checks.access(&table.owner, &table.group, &table.mode, &table.sddl),
         pipes: pipe::pipes(checks, &table.pipe),
-        serial: table.serial.as_ref().map(|typed| serial::serial(checks, typed, table.remote.is_some())),
+        serial: table.serial.as_ref().map(|typed| serial::serial(checks, typed, backend, table.remote.is_some())),
         outlets: defaults.outlets,
         endpoints: defaults.endpoints,
         detach: choice(&table.detach).unwrap_or(defaults.detach),

@@ -7,20 +7,34 @@ use toml::Spanned;
 use super::checks::{Checks, choice};
 use super::pipe::patience;
 use crate::config::typed::TypedSerial;
-use crate::config::value::DAY;
-use crate::config::{Access, Driver, OutletKind, PROFILES, Program, SerialConfig, SerialMode};
+use crate::config::value::{DAY, Value};
+use crate::config::{
+    Access, Backend, Driver, Flow, Idle, OnOpen, OutletKind, PROFILES, Program, SerialConfig, SerialMode, Unread,
+};
 
-/// What the table means for a device that `is_remote` or hangs on this machine.
-pub(super) fn serial(checks: &mut Checks<'_>, typed: &Spanned<TypedSerial>, is_remote: bool) -> SerialConfig {
+/// What the table means for a device that `is_remote` or hangs on this machine, reached by this backend.
+pub(super) fn serial(
+    checks: &mut Checks<'_>,
+    typed: &Spanned<TypedSerial>,
+    backend: Backend,
+    is_remote: bool,
+) -> SerialConfig {
     let table = typed.get_ref();
     let default = SerialConfig::default();
     let run = run(checks, table);
     let any_time = Duration::ZERO..=DAY;
+    let driver = driver(checks, table, is_remote);
+    let by_usb = match backend {
+        Backend::Serial => false,
+        Backend::Auto => driver == Driver::User,
+        Backend::Nusb | Backend::Libusb | Backend::Usbip => true,
+    };
     SerialConfig {
-        driver: driver(checks, table, is_remote),
+        driver,
         lock: choice(&table.lock).unwrap_or(default.lock),
         baud: checks.read("baud", &table.baud, |v| v.integer(1..=u32::MAX.into())),
         mode: mode(checks, table),
+        flow: flow(checks, table, by_usb),
         dtr: choice(&table.dtr),
         rts: choice(&table.rts),
         reset: choice(&table.reset).unwrap_or_default(),
@@ -28,6 +42,7 @@ pub(super) fn serial(checks: &mut Checks<'_>, typed: &Spanned<TypedSerial>, is_r
         boot_wait: checks.read("boot_wait", &table.boot_wait, |v| v.duration(any_time.clone())).unwrap_or_default(),
         outlets: outlets(checks, table, run.is_some()).unwrap_or(default.outlets),
         run,
+        unread: unread(checks, table).unwrap_or_default(),
         on_open: choice(&table.on_open).unwrap_or_default(),
         idle: choice(&table.idle).unwrap_or_default(),
         flush: checks.read("flush", &table.flush, |v| v.duration(any_time)).unwrap_or(default.flush),
@@ -47,6 +62,40 @@ fn driver(checks: &mut Checks<'_>, table: &TypedSerial, is_remote: bool) -> Driv
         None if is_remote => Driver::User,
         None => Driver::default(),
     }
+}
+
+/// CDC ACM has no request for it: PSTN 1.2, 6.3.
+fn flow(checks: &mut Checks<'_>, table: &TypedSerial, by_usb: bool) -> Flow {
+    let flow = choice(&table.flow).unwrap_or_default();
+    if let (Some(typed), true) = (&table.flow, by_usb && flow != Flow::None) {
+        let text = "CDC ACM has no flow control, USB holds both sides up already; leave `flow` out, or use the system's \
+                    serial port (driver = \"kernel\")";
+        checks.refuse(typed.span(), text);
+    }
+    if let (Flow::RtsCts, Some(rts)) = (flow, &table.rts) {
+        checks.refuse(rts.span(), "with flow = \"rtscts\" RTS is the flow control's; leave `rts` out");
+    }
+    flow
+}
+
+fn unread(checks: &mut Checks<'_>, table: &TypedSerial) -> Option<Unread> {
+    let unread = checks.read("unread", &table.unread, |value| match value {
+        Value::Text(text) if text == "forever" => Ok(Unread::Forever),
+        Value::Text(text) if text == "0" => Ok(Unread::For(Duration::ZERO)),
+        value => {
+            let time = value.duration(Duration::ZERO..=DAY);
+            time.map(Unread::For).map_err(|why| format!("{why}, or \"forever\""))
+        }
+    })?;
+    let discards = [
+        ("on_open = \"discard\"", choice(&table.on_open) == Some(OnOpen::Discard)),
+        ("idle = \"drain\"", choice(&table.idle) == Some(Idle::Drain)),
+    ];
+    let other = discards.iter().find(|(_, is_there)| *is_there && unread != Unread::For(Duration::ZERO));
+    if let (Some((key, _)), Some(typed)) = (other, &table.unread) {
+        checks.refuse(typed.span(), format!("`{key}` keeps nothing that nobody reads; leave one of the two out"));
+    }
+    Some(unread)
 }
 
 fn mode(checks: &mut Checks<'_>, table: &TypedSerial) -> Option<SerialMode> {

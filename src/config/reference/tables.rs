@@ -225,6 +225,14 @@ reset = \"on-open\"
             "Format of a character.",
         ),
         Key::new(
+            "flow",
+            Values::Choice(&["none", "rtscts", "xonxoff"]),
+            Default::Value(Text::Same("\"none\"")),
+            "\"rtscts\"",
+            "Flow control of the line, in both directions. Only a port of the system has it: CDC ACM has none, so that it is \
+             refused with `driver = \"user\"`. With `rtscts`, `rts` is refused.",
+        ),
+        Key::new(
             "driver",
             Values::Choice(&["kernel", "user"]),
             Default::Value(Text::Same("\"kernel\"")),
@@ -244,7 +252,7 @@ reset = \"on-open\"
             Values::Switch,
             Default::Words("as the driver sets it: the kernel turns it on when the port is opened, `driver = \"user\"` does not"),
             "false",
-            "State of Request To Send after the device is attached.",
+            "State of Request To Send after the device is attached. Not with `flow = \"rtscts\"`.",
         ),
         Key::new(
             "reset",
@@ -303,14 +311,14 @@ reset = \"on-open\"
             Values::Choice(&["keep", "discard"]),
             Default::Value(Text::Same("\"keep\"")),
             "\"discard\"",
-            "Whether the next reader gets bytes that the last one left in a FIFO.",
+            "`discard` is `unread = 0`: the next reader gets nothing that is old.",
         ),
         Key::new(
             "idle",
             Values::Choice(&["off", "drain"]),
             Default::Value(Text::Same("\"off\"")),
             "\"drain\"",
-            "What happens while no program reads. `off`: nothing is read from the device. `drain`: bytes are read and discarded.",
+            "`drain` is `unread = 0`. A serial line is read also while no program reads it.",
         ),
         Key::new(
             "flush",
@@ -318,6 +326,14 @@ reset = \"on-open\"
             Default::Value(Text::Same("\"1s\"")),
             "\"5s\"",
             "How long the daemon waits at its end for written bytes to reach the device.",
+        ),
+        Key::new(
+            "unread",
+            PATIENCE,
+            Default::Value(Text::Same("\"2s\"")),
+            "\"forever\"",
+            "How long bytes that arrive while no program reads are kept for the next one, at most 64 KiB. What is older is dropped \
+             and counted as discarded; with `\"forever\"` nothing is, and the device has to wait.",
         ),
         Key::new("patience", PATIENCE, Default::Value(Text::Same("\"1s\"")), "\"forever\"", PATIENCE_ABOUT),
         Key::new(

@@ -71,6 +71,8 @@ struct State {
     reading: Reading,
     /// Whether what waits for programs did not fit.
     is_full: bool,
+    /// Whether anything was written for programs.
+    has_begun: bool,
     skip: Skip,
     /// Who waits for the end of any of these.
     source: Option<Waker>,
@@ -89,8 +91,9 @@ enum Reading {
     Never,
 }
 
-/// Programs want nothing of what was there before (tcflush(3), TCIFLUSH). What did not fit the terminal waits
-/// elsewhere, so that the sink takes and drops what it is offered, for one look around of whoever offers.
+/// Programs want nothing of what was there before (tcflush(3), TCIFLUSH). What did not fit the terminal, and what was kept
+/// for a program that has just come, waits elsewhere, so that the sink takes and drops what it is offered, for one look
+/// around of whoever offers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Skip {
     #[default]
@@ -124,10 +127,16 @@ impl Sink for TtySink {
         let Self { shared, room, grace } = self;
         let offered = slices.iter().map(|slice| slice.len()).sum();
         shared.look();
+        if !shared.state().has_begun {
+            // What was done before this is not to be missed, though the reactor may not know of it.
+            shared.hand_over(shared.io.get_ref().news());
+        }
         let mut state = shared.state();
-        if state.skip == Skip::Now {
+        if state.skip != Skip::No {
+            state.skip = Skip::Now;
             return Poll::Ready(Ok(offered));
         }
+        state.has_begun = true;
         // Nothing but a hang-up makes it ready: for room there is [`Room`].
         if state.reading == Reading::Never || shared.io.poll_write_ready(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -356,7 +365,7 @@ impl Shared {
             }
             self.all.set_unheard(&self.back.pty, pty.unheard.is_any());
         }
-        if news.is_input_flushed() && std::mem::take(&mut state.is_full) {
+        if news.is_input_flushed() && (std::mem::take(&mut state.is_full) || !state.has_begun) {
             state.skip = Skip::Due;
             wake(&mut state.sink);
         }

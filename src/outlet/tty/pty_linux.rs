@@ -242,7 +242,12 @@ impl Settings {
     fn of(modes: &termios2) -> Self {
         let hang_up = modes.c_cflag & libc::CBAUD == libc::B0;
         let speed = if hang_up { 0 } else { modes.c_ospeed };
-        Self { speed, two_stop_bits: modes.c_cflag & libc::CSTOPB != 0 }
+        Self {
+            speed,
+            two_stop_bits: modes.c_cflag & libc::CSTOPB != 0,
+            rts_cts: modes.c_cflag & libc::CRTSCTS != 0,
+            xon_xoff: modes.c_iflag & libc::IXON != 0,
+        }
     }
 
     /// `modes` made raw, with this speed; the special characters stay for programs that switch line editing on.
@@ -250,10 +255,11 @@ impl Settings {
         let named = SPEEDS.iter().find(|(speed, _)| *speed == self.speed);
         let speed = named.map_or(libc::BOTHER, |(_, code)| *code);
         let stop_bits = if self.two_stop_bits { libc::CSTOPB } else { 0 };
-        modes.c_iflag = 0;
+        let flow_control = if self.rts_cts { libc::CRTSCTS } else { 0 };
+        modes.c_iflag = if self.xon_xoff { libc::IXON } else { 0 };
         modes.c_oflag = 0;
         modes.c_lflag = libc::EXTPROC;
-        modes.c_cflag = libc::CS8 | libc::CREAD | libc::CLOCAL | libc::HUPCL | stop_bits | speed;
+        modes.c_cflag = libc::CS8 | libc::CREAD | libc::CLOCAL | libc::HUPCL | stop_bits | flow_control | speed;
         (modes.c_ispeed, modes.c_ospeed) = (self.speed, self.speed);
         modes.c_cc[libc::VMIN] = 1;
         modes.c_cc[libc::VTIME] = 0;

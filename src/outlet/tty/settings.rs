@@ -14,12 +14,16 @@ pub struct Place {
 
 /// What programs can set on a pseudo-terminal and its master can see. Character size and parity are not among it: the
 /// kernel keeps 8 bits without parity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
     /// Bits a second; 0 asks for hanging up the line (B0, termios(3)).
     pub speed: u32,
     /// Two stop bits instead of one.
     pub two_stop_bits: bool,
+    /// Flow control by RTS and CTS (CRTSCTS).
+    pub rts_cts: bool,
+    /// Flow control by XON and XOFF (IXON).
+    pub xon_xoff: bool,
 }
 
 /// What a program did.

@@ -166,7 +166,7 @@ mod raw {
     nix::ioctl_none_bad!(tiocexcl, libc::TIOCEXCL);
 }
 
-const FIRST: Settings = Settings { speed: 115_200, two_stop_bits: false };
+const FIRST: Settings = Settings { speed: 115_200, two_stop_bits: false, rts_cts: false, xon_xoff: false };
 
 #[tokio::test]
 async fn a_program_finds_a_raw_terminal_at_the_first_speed() {
@@ -224,7 +224,7 @@ async fn speeds_are_told_also_those_without_a_name_and_bytes_wait_for_them() {
         assert_eq!(tty.hear(16).await, b"at the new speed");
     }
     set(&program, |settings| settings.control_flags.insert(ControlFlags::CSTOPB));
-    assert_eq!(tty.next().await, Change::Set(Settings { speed: 0, two_stop_bits: true }));
+    assert_eq!(tty.next().await, Change::Set(Settings { speed: 0, two_stop_bits: true, ..FIRST }));
 }
 
 #[tokio::test]
@@ -266,6 +266,27 @@ async fn a_flush_of_a_terminal_with_room_costs_nothing_that_is_on_its_way() {
     assert!(tty.sink.poll_closed(&mut cx).is_pending());
     tty.write(b"wanted").await.unwrap();
     assert_eq!(take(&program).await, b"wanted");
+}
+
+/// As pyserial does when it opens a port.
+#[tokio::test]
+async fn a_flush_at_opening_throws_away_what_was_kept_for_the_program_and_nothing_that_comes_later() {
+    for is_noticed_first in [true, false] {
+        let mut port = Port::new();
+        let (program, mut tty) = port.opened().await;
+        tcflush(&program, FlushArg::TCIFLUSH).unwrap();
+        if is_noticed_first {
+            tty.idle().await;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(tty.sink.poll_closed(&mut cx).is_pending());
+        // The reactor may not know of the flush yet.
+        assert!(timeout(Duration::from_millis(5), pending::<()>()).await.is_err());
+        assert!(matches!(tty.sink.poll_write(&mut cx, &[IoSlice::new(b"kept")]), Poll::Ready(Ok(4))));
+        assert!(tty.sink.poll_closed(&mut cx).is_pending());
+        tty.write(b"later").await.unwrap();
+        assert_eq!(take(&program).await, b"later", "noticed first: {is_noticed_first}");
+    }
 }
 
 #[tokio::test]
@@ -431,9 +452,9 @@ async fn the_link_replaces_a_dangling_one_and_nothing_else() {
 
 #[test]
 fn a_speed_with_a_name_is_set_by_its_name() {
-    let pty = Pty::new(Settings { speed: 250_000, two_stop_bits: true }).unwrap();
-    assert_eq!(pty.settings().unwrap(), Settings { speed: 250_000, two_stop_bits: true });
-    let named = Settings { speed: 19_200, two_stop_bits: false };
+    let pty = Pty::new(Settings { speed: 250_000, two_stop_bits: true, ..FIRST }).unwrap();
+    assert_eq!(pty.settings().unwrap(), Settings { speed: 250_000, two_stop_bits: true, ..FIRST });
+    let named = Settings { speed: 19_200, ..FIRST };
     pty.set_up(named).unwrap();
     assert_eq!(pty.settings().unwrap(), named);
     assert!(pty.news().is_none() && !pty.is_open());

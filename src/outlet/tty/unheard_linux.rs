@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_set_without_extproc_is_found_by_comparing_and_only_then() {
-        let pty = Pty::new(Settings { speed: 9600, two_stop_bits: false }).unwrap();
+        let pty = Pty::new(Settings { speed: 9600, ..Settings::default() }).unwrap();
         pty.note_modes().unwrap();
         assert!(!pty.unheard.is_any() && pty.cooked_for().is_none());
         modes(&pty, |modes| modes.c_lflag = 0);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_was_set_meanwhile_is_told_when_the_kernel_reports_again() {
-        let pty = Pty::new(Settings { speed: 9600, two_stop_bits: false }).unwrap();
+        let pty = Pty::new(Settings { speed: 9600, ..Settings::default() }).unwrap();
         modes(&pty, |modes| modes.c_lflag = 0);
         pty.note_modes().unwrap();
         modes(&pty, |modes| modes.c_iflag = libc::IGNBRK);

@@ -5,25 +5,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::config::SerialMode;
 use crate::serial::LineCoding;
 use crate::usb::descriptors::{Descriptors, Endpoint};
-use crate::usb::{BoxFuture, ModemLines, OpenError, Pipe, Setup, TransferError, UsbDevice};
+use crate::usb::{BoxFuture, FlowControl, ModemLines, OpenError, Pipe, Setup, TransferError, UsbDevice};
 
 use super::opened::Opened;
 use super::pipe::PortPipe;
 use super::settings::Settings;
 use super::{PortInfo, node, system};
 
-/// Opens a port that nobody else has open; with `lock` for this process alone.
+/// What a port has from its opening on; `None` leaves what it had.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FirstSettings {
+    /// Bits a second.
+    pub baud: Option<u32>,
+    /// Character format.
+    pub mode: Option<SerialMode>,
+    /// Flow control.
+    pub flow: FlowControl,
+}
+
+/// Opens a port that nobody else has open; with `lock` for this process alone. It is raw and has these settings before it
+/// hears its device.
 ///
 /// # Errors
 /// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Held`] with who has it, [`OpenError::Denied`]
 /// with what to do.
-pub async fn open(info: &PortInfo, lock: bool) -> Result<SerialDevice, OpenError> {
+pub async fn open(info: &PortInfo, lock: bool, first: FirstSettings) -> Result<SerialDevice, OpenError> {
     let (info, path) = (info.clone(), info.path.clone());
     let failed = |e| OpenError::Unreachable(format!("opening {} failed", path.display()), e);
     let opened = tokio::task::spawn_blocking(move || {
-        let port = node::open(&info.path)?;
+        let port = node::open(&info.path, first)?;
         Ok((port, info.descriptors(), info.control_interface()))
     });
     let (port, descriptors, control_interface) = opened.await.map_err(|e| failed(e.into()))??;
@@ -162,7 +175,14 @@ impl UsbDevice for SerialDevice {
     fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
         Box::pin(async move {
             let port = self.opened()?;
-            port.on_settings(MODEM_LINES_TIMEOUT, |settings| settings.modem_lines()).await.ok()
+            port.on_settings(PORT_TIMEOUT, |settings| settings.modem_lines()).await.ok()
+        })
+    }
+
+    fn set_flow_control(&self, flow: FlowControl) -> BoxFuture<'_, Result<(), TransferError>> {
+        Box::pin(async move {
+            let port = self.opened().ok_or(TransferError::Disconnected)?;
+            port.on_settings(PORT_TIMEOUT, move |settings| settings.set_flow_control(flow)).await
         })
     }
 
@@ -211,4 +231,4 @@ const SEND_BREAK: (u8, u8) = (0x21, 0x23);
 /// SEND_BREAK until further notice.
 const FOREVER: u16 = u16::MAX;
 const DEFAULT_FLUSH: Duration = Duration::from_secs(1);
-const MODEM_LINES_TIMEOUT: Duration = Duration::from_secs(5);
+const PORT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,10 +1,12 @@
-//! The requests of tty_ioctl(4) that neither `serialport` nor nix has: all modem lines at once, and who is exclusive.
+//! The requests of tty_ioctl(4) that neither `serialport` nor nix has: all settings with any speed, all modem lines at
+//! once, and who is exclusive.
 
 use std::fs::File;
+use std::mem::zeroed;
 use std::os::fd::AsRawFd;
 
 use nix::Result;
-use nix::libc::{TIOCM_CAR, TIOCM_CTS, TIOCM_DSR, TIOCM_DTR, TIOCM_RNG, TIOCM_RTS, c_int};
+use nix::libc::{TIOCM_CAR, TIOCM_CTS, TIOCM_DSR, TIOCM_DTR, TIOCM_RNG, TIOCM_RTS, c_int, termios2};
 
 use crate::usb::ModemLines;
 
@@ -12,11 +14,34 @@ use crate::usb::ModemLines;
 mod raw {
     use nix::libc::{self, c_int};
 
+    nix::ioctl_read!(tcgets2, b'T', 0x2a, libc::termios2);
+    nix::ioctl_write_ptr!(tcsets2, b'T', 0x2b, libc::termios2);
     nix::ioctl_read_bad!(tiocmget, libc::TIOCMGET, c_int);
     nix::ioctl_write_ptr_bad!(tiocmset, libc::TIOCMSET, c_int);
     nix::ioctl_read_bad!(tiocgexcl, libc::TIOCGEXCL, c_int);
     nix::ioctl_read_bad!(tiocoutq, libc::TIOCOUTQ, c_int);
     nix::ioctl_none_bad!(tioccbrk, libc::TIOCCBRK);
+}
+
+/// All settings, with any speed.
+///
+/// # Errors
+/// ENOTTY where it is no terminal.
+pub(super) fn settings(port: &File) -> Result<termios2> {
+    // SAFETY: a termios2 is numbers, for which all zeros are values.
+    let mut settings: termios2 = unsafe { zeroed() };
+    // SAFETY: TCGETS2 writes one termios2, which outlives the call, and the descriptor is open.
+    unsafe { raw::tcgets2(port.as_raw_fd(), &mut settings) }?;
+    Ok(settings)
+}
+
+/// Sets all of them at once.
+///
+/// # Errors
+/// Those of the driver.
+pub(super) fn set_settings(port: &File, settings: &termios2) -> Result<()> {
+    // SAFETY: TCSETS2 reads one termios2, which outlives the call, and the descriptor is open.
+    unsafe { raw::tcsets2(port.as_raw_fd(), settings) }.map(drop)
 }
 
 /// The modem lines, outputs and inputs.

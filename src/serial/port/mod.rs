@@ -2,8 +2,8 @@
 //!
 //! A port is shown as what it most resembles, a USB device with one CDC ACM function: its bytes are the transfers of
 //! two bulk endpoints, and the class requests act on its speed and its modem lines. So lines, pumps and sessions need
-//! not know of it. There is no parity mark, no flow control and no other line discipline here: bytes go through as
-//! they are.
+//! not know of it. There is no parity mark and no other line discipline here: bytes go through as they are, but XON and
+//! XOFF where flow control by them is asked for.
 //!
 //! ```text
 //!   Pipe 0x81 ◄─ read  ─┐                                     ┌─ class requests ◄─ Lines
@@ -52,7 +52,7 @@ mod work;
 #[cfg(target_os = "linux")]
 mod tests;
 
-pub use device::{SerialDevice, open};
+pub use device::{FirstSettings, SerialDevice, open};
 pub use info::{PortInfo, UsbPort};
 pub use node::{UNSEEN, others, permission_advice};
 pub use settings::list;

@@ -1,72 +1,110 @@
 //! Opens the node of a port: for this process alone, raw, and with its lines left as they are from then on.
 //!
+//! A port that is open and not yet raw echoes what its device sends. So whoever else may have it is looked for before,
+//! and nothing that takes time comes between open(2) and the settings; what was echoed all the same and is not sent is
+//! thrown away. What a driver receives while open(2) still runs is echoed where the port was never used before: the
+//! kernel keeps the settings of the last opener, which were raw if that was this program.
+//!
 //! All of it may wait for the driver, so it belongs on a helper thread.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc::{O_NOCTTY, O_NONBLOCK};
-use nix::sys::termios::{
-    ControlFlags, FlushArg, InputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcflush, tcgetattr,
-    tcsetattr,
+use nix::libc::{
+    BOTHER, CBAUD, CIBAUD, CLOCAL, CMSPAR, CREAD, CRTSCTS, CS5, CS6, CS7, CS8, CSIZE, CSTOPB, HUPCL, IXOFF, IXON,
+    O_NOCTTY, O_NONBLOCK, PARENB, PARODD, VMIN, VTIME, tcflag_t, termios2,
 };
+use nix::sys::termios::{FlushArg, tcflush};
 
-use crate::usb::{OpenError, port_permission_advice};
+use crate::config::{Parity, SerialMode, StopBits};
+use crate::usb::{FlowControl, OpenError, port_permission_advice};
 
 use super::holders_linux::{Holder, holders};
-use super::{ioctl_linux, list};
+use super::{FirstSettings, ioctl_linux, list, system};
 
-/// Opens the port at `path`, unless another program has it, locks it and makes it raw. Its speed and character format
-/// stay.
+/// Opens the port at `path`, unless another program has it, locks it and makes it raw, with these settings.
 ///
 /// # Errors
 /// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Held`] with who has it, [`OpenError::Denied`]
 /// with what to do.
-pub(super) fn open(path: &Path) -> Result<File, OpenError> {
+pub(super) fn open(path: &Path, first: FirstSettings) -> Result<File, OpenError> {
     match fs::metadata(path) {
-        Ok(node) if !node.file_type().is_char_device() => return Err(no_port(path)),
+        Ok(node) if !system::is_terminal(&node) => return Err(no_port(path)),
+        Ok(_) if others(path).is_some() => return Err(busy(path)),
         _ => {}
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(O_NOCTTY | O_NONBLOCK);
+    // That somebody opens the port wakes others, and one of them would run in the middle of what follows, had this thread
+    // used up its time. It begins anew after a pause.
+    thread::sleep(BREATH);
     let port = options.open(path).map_err(|e| refusal(path, e))?;
-    let settings = match tcgetattr(&port) {
-        Ok(settings) => settings,
-        Err(Errno::ENOTTY) => return Err(no_port(path)),
-        Err(e) => return Err(refusal(path, e.into())),
-    };
-    if !is_free(&port, path) {
+    // Who has the lock that careful programs respect (flock) has its settings left as well. TIOCEXCL says nothing: it does
+    // not keep root out, and the mark of a program that was killed may outlive it.
+    if port.try_lock().is_err() {
         drop(port);
         return Err(busy(path));
     }
-    tcsetattr(&port, SetArg::TCSANOW, &raw(settings)).map_err(|e| refusal(path, e.into()))?;
-    Ok(port)
+    match silence(&port, first) {
+        Ok(()) => Ok(port),
+        Err(Errno::ENOTTY) => Err(no_port(path)),
+        Err(e) => Err(refusal(path, e.into())),
+    }
 }
 
-/// Takes the lock that other careful programs respect (flock), and looks for those that have taken none. TIOCEXCL says
-/// nothing: it does not keep root out, and the mark of a program that was killed may outlive it.
-fn is_free(port: &File, path: &Path) -> bool {
-    port.try_lock().is_ok() && others(path).is_none()
+/// Makes an open port raw, at once, and throws away what it was about to echo.
+fn silence(port: &File, first: FirstSettings) -> nix::Result<()> {
+    let settings = ioctl_linux::settings(port)?;
+    ioctl_linux::set_settings(port, &raw(settings, first))?;
+    tcflush(port, FlushArg::TCOFLUSH)
 }
 
-/// No echo, no line editing, no translation, no flow control, no waiting for a carrier; and closing leaves DTR as it
-/// is. Parity, character size and speed are nobody's business here.
-fn raw(mut settings: Termios) -> Termios {
-    let format = ControlFlags::CSIZE | ControlFlags::PARENB;
-    let kept = settings.control_flags & format;
-    cfmakeraw(&mut settings);
-    settings.control_flags.remove(format | ControlFlags::HUPCL | ControlFlags::CRTSCTS);
-    settings.control_flags.insert(kept | ControlFlags::CREAD | ControlFlags::CLOCAL);
-    settings.input_flags.remove(InputFlags::IXON | InputFlags::IXOFF | InputFlags::IXANY);
-    settings.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
-    settings.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+/// No echo, no line editing, no translation, no waiting for a carrier; and closing leaves DTR as it is. What `first` does
+/// not name of speed and character format stays.
+fn raw(mut settings: termios2, first: FirstSettings) -> termios2 {
+    settings.c_iflag = if first.flow == FlowControl::XonXoff { IXON | IXOFF } else { 0 };
+    settings.c_oflag = 0;
+    settings.c_lflag = 0;
+    settings.c_cflag &= !(HUPCL | CRTSCTS);
+    settings.c_cflag |= CREAD | CLOCAL;
+    if first.flow == FlowControl::RtsCts {
+        settings.c_cflag |= CRTSCTS;
+    }
+    if let Some(mode) = first.mode {
+        settings.c_cflag = settings.c_cflag & !FORMAT | format_bits(mode);
+    }
+    if let Some(baud) = first.baud {
+        settings.c_cflag = settings.c_cflag & !(CBAUD | CIBAUD) | BOTHER;
+        (settings.c_ispeed, settings.c_ospeed) = (baud, baud);
+    }
+    settings.c_cc[VMIN] = 1;
+    settings.c_cc[VTIME] = 0;
     settings
+}
+
+/// What a port cannot do is refused later, when the same is asked for with an answer.
+fn format_bits(mode: SerialMode) -> tcflag_t {
+    let size = match mode.data_bits {
+        5 => CS5,
+        6 => CS6,
+        7 => CS7,
+        _ => CS8,
+    };
+    let parity = match mode.parity {
+        Parity::None => 0,
+        Parity::Odd => PARENB | PARODD,
+        Parity::Even => PARENB,
+        Parity::Mark => PARENB | PARODD | CMSPAR,
+        Parity::Space => PARENB | CMSPAR,
+    };
+    let stop = if mode.stop_bits == StopBits::One { 0 } else { CSTOPB };
+    size | parity | stop
 }
 
 /// Waits until what was written is sent, at most `patience`. What is not sent by then is thrown away, because close(2)
@@ -171,6 +209,8 @@ fn present() -> String {
 
 /// A program that this user may not see.
 pub const UNSEEN: &str = "a program that this user may not see (`sudo fuser -v` with its path names it)";
+const FORMAT: tcflag_t = CSIZE | PARENB | PARODD | CMSPAR | CSTOPB;
+const BREATH: Duration = Duration::from_millis(1);
 const MOMENT: Duration = Duration::from_millis(30);
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(32);

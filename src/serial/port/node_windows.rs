@@ -10,20 +10,22 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_OVERLAPPED;
 
-use super::{list, system};
+use super::{FirstSettings, list, settings, system};
 use crate::usb::{OpenError, port_permission_advice};
 
-/// Opens the port of this name, `COM5` or `\\.\COM5`, for overlapped work and for nobody else.
+/// Opens the port of this name, `COM5` or `\\.\COM5`, for overlapped work and for nobody else, raw and with these settings.
 ///
 /// # Errors
 /// [`OpenError::NotFound`] with the ports that there are, [`OpenError::Busy`] when another program has it.
-pub(super) fn open(path: &Path) -> Result<File, OpenError> {
+pub(super) fn open(path: &Path, first: FirstSettings) -> Result<File, OpenError> {
     if system::name(path).is_none() {
         return Err(OpenError::NotFound(format!("{} is no serial port; {}", path.display(), present())));
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).share_mode(0).custom_flags(FILE_FLAG_OVERLAPPED);
-    options.open(device(path)).map_err(|e| refusal(path, e))
+    let port = options.open(device(path)).map_err(|e| refusal(path, e))?;
+    settings::set_up(&port, first).map_err(|e| refusal(path, e))?;
+    Ok(port)
 }
 
 /// Names from COM10 on are devices only with this prefix.

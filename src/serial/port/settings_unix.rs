@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::termios::{ControlFlags, SetArg, tcgetattr, tcsetattr};
@@ -12,7 +13,7 @@ use serialport::{DataBits, ErrorKind, SerialPort, SerialPortType, TTYPort, UsbPo
 
 use crate::config::{Parity, SerialMode, StopBits};
 use crate::serial::LineCoding;
-use crate::usb::{ModemLines, TransferError};
+use crate::usb::{FlowControl, ModemLines, TransferError};
 
 use super::{PortInfo, UsbPort, ioctl_linux, system};
 
@@ -107,6 +108,9 @@ impl Settings {
             return Err(TransferError::Invalid);
         }
         let now = self.coding().ok();
+        if now != Some(wanted) {
+            self.wait_until_sent();
+        }
         if now.is_none_or(|now| now.baud != wanted.baud) {
             self.tty.set_baud_rate(wanted.baud).map_err(failure)?;
         }
@@ -126,6 +130,34 @@ impl Settings {
         } else {
             Err(TransferError::Invalid)
         }
+    }
+
+    /// What was written before is to go out as it was meant; but not for ever.
+    fn wait_until_sent(&self) {
+        let deadline = Instant::now() + SENDING;
+        let mut pause = FIRST_LOOK;
+        while ioctl_linux::unsent(&self.port) > 0 && Instant::now() < deadline {
+            // There is no event for an empty buffer, and tcdrain(3) cannot be called off.
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_LOOK);
+        }
+    }
+
+    /// Sets the flow control, of both directions.
+    ///
+    /// # Errors
+    /// [`TransferError::Invalid`] where the port does not take it.
+    pub(super) fn set_flow_control(&mut self, wanted: FlowControl) -> Result<(), TransferError> {
+        let wanted = match wanted {
+            FlowControl::None => serialport::FlowControl::None,
+            FlowControl::RtsCts => serialport::FlowControl::Hardware,
+            FlowControl::XonXoff => serialport::FlowControl::Software,
+        };
+        if self.tty.flow_control().map_err(failure)? != wanted {
+            self.tty.set_flow_control(wanted).map_err(failure)?;
+        }
+        let taken = self.tty.flow_control().map_err(failure)?;
+        if taken == wanted { Ok(()) } else { Err(TransferError::Invalid) }
     }
 
     fn set_parity(&mut self, parity: Parity) -> Result<(), TransferError> {
@@ -202,5 +234,8 @@ pub(super) fn transfer_error(errno: Errno) -> TransferError {
     }
 }
 
+const SENDING: Duration = Duration::from_secs(1);
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_millis(32);
 /// A speed that is off by more than one part in this many was not taken: receivers stand about 3 %.
 const BAUD_TOLERANCE: u32 = 33;

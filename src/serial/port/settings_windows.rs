@@ -7,6 +7,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::windows::io::AsRawHandle;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serialport::{SerialPortType, UsbPortInfo};
 use windows_sys::Win32::Devices::Communication::{
@@ -20,10 +21,10 @@ use windows_sys::Win32::Foundation::{
     ERROR_NOT_SUPPORTED, ERROR_OPERATION_ABORTED, ERROR_SEM_TIMEOUT, HANDLE,
 };
 
-use super::{PortInfo, UsbPort};
+use super::{FirstSettings, PortInfo, UsbPort};
 use crate::serial::LineCoding;
 use crate::usb::errno::EIO;
-use crate::usb::{ModemLines, TransferError};
+use crate::usb::{FlowControl, ModemLines, TransferError};
 
 /// The serial ports of this machine, in the order of their numbers. Opens none of them.
 pub fn list() -> Vec<PortInfo> {
@@ -50,22 +51,21 @@ pub(super) struct Settings {
     /// What was asked of DTR and RTS. Whatever else is set, the same call sets them, too.
     dtr: Option<bool>,
     rts: Option<bool>,
+    flow: FlowControl,
 }
 
 impl Settings {
-    /// Makes the port raw, and its reads and writes end when they have moved all that they were asked for. Windows gives a port to one program alone, with `lock`
-    /// or without.
+    /// Settings of a port that is open and raw: its reads and writes end when they have moved all that they were asked for.
+    /// Windows gives a port to one program alone, with `lock` or without.
     ///
     /// # Errors
-    /// Those of SetCommState and SetCommTimeouts.
+    /// Those of GetCommState and SetCommTimeouts.
     pub(super) fn of(port: Arc<File>, _lock: bool) -> io::Result<Self> {
-        let mut state = get_state(&port)?;
-        state._bitfield = raw(state._bitfield);
-        set_state(&port, &state)?;
+        let flow = flow_control(get_state(&port)?._bitfield);
         let timeouts = COMMTIMEOUTS::default();
         // SAFETY: the handle is open, and the structure outlives the call.
         checked(unsafe { SetCommTimeouts(handle(&port), &timeouts) })?;
-        Ok(Self { port, dtr: None, rts: None })
+        Ok(Self { port, dtr: None, rts: None, flow })
     }
 
     /// Speed and character format.
@@ -90,9 +90,35 @@ impl Settings {
         }
         let mut state = get_state(&self.port).map_err(|e| transfer_error(&e))?;
         (state.BaudRate, state.StopBits, state.Parity, state.ByteSize) = (wanted.baud, stop_bits, parity, data_bits);
-        state._bitfield = self.with_lines(raw(state._bitfield));
+        state._bitfield = self.with_lines(raw(state._bitfield, self.flow));
+        self.wait_until_sent();
         set_state(&self.port, &state).map_err(|e| transfer_error(&e))?;
         if self.coding()? == wanted { Ok(()) } else { Err(TransferError::Invalid) }
+    }
+
+    /// What was written before is to go out as it was meant; but not for ever.
+    fn wait_until_sent(&self) {
+        let deadline = Instant::now() + SENDING;
+        while queues(&self.port).is_ok_and(|queues| queues.cbOutQue > 0) && Instant::now() < deadline {
+            // There is no event for an empty buffer that could also be waited for in vain.
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Sets the flow control, of both directions.
+    ///
+    /// # Errors
+    /// [`TransferError::Invalid`] where the port does not take it.
+    pub(super) fn set_flow_control(&mut self, flow: FlowControl) -> Result<(), TransferError> {
+        let mut state = get_state(&self.port).map_err(|e| transfer_error(&e))?;
+        if flow_control(state._bitfield) != flow {
+            set_flow_control(&mut state, flow);
+            state._bitfield = self.with_lines(state._bitfield);
+            set_state(&self.port, &state).map_err(|e| transfer_error(&e))?;
+        }
+        self.flow = flow;
+        let taken = flow_control(get_state(&self.port).map_err(|e| transfer_error(&e))?._bitfield);
+        if taken == flow { Ok(()) } else { Err(TransferError::Invalid) }
     }
 
     /// The modem lines. Of its outputs Windows knows what was asked.
@@ -155,7 +181,10 @@ impl Settings {
             Some(false) => bits & !mask,
             None => bits,
         };
-        set(set(bits, self.dtr, DTR_CONTROL, DTR_ON), self.rts, RTS_CONTROL, RTS_ON)
+        let bits = set(bits, self.dtr, DTR_CONTROL, DTR_ON);
+        // RTS is then the flow control's.
+        let rts = self.rts.filter(|_| self.flow != FlowControl::RtsCts);
+        set(bits, rts, RTS_CONTROL, RTS_ON)
     }
 }
 
@@ -199,16 +228,67 @@ pub(super) fn transfer_error(error: &io::Error) -> TransferError {
     }
 }
 
-/// No flow control, no translation, and no stop at errors. A line that a driver moves by itself stays on instead.
-fn raw(bits: u32) -> u32 {
+/// Makes an open port raw, with these settings.
+///
+/// # Errors
+/// Those of SetCommState.
+pub(super) fn set_up(port: &File, first: FirstSettings) -> io::Result<()> {
+    let mut state = get_state(port)?;
+    state._bitfield = raw(state._bitfield, FlowControl::None);
+    set_flow_control(&mut state, first.flow);
+    let raw_only = state;
+    state.BaudRate = first.baud.unwrap_or(state.BaudRate);
+    if let Some(mode) = first.mode {
+        let [.., stop_bits, parity, data_bits] = LineCoding { baud: state.BaudRate, mode }.to_bytes();
+        (state.StopBits, state.Parity, state.ByteSize) = (stop_bits, parity, data_bits);
+    }
+    // What a port cannot do is refused later, when the same is asked for with an answer.
+    set_state(port, &state).or_else(|_| set_state(port, &raw_only))
+}
+
+/// What the bits of a DCB say.
+fn flow_control(bits: u32) -> FlowControl {
+    match (bits & OUT_CTS != 0, bits & OUT_X != 0) {
+        (true, _) => FlowControl::RtsCts,
+        (false, true) => FlowControl::XonXoff,
+        (false, false) => FlowControl::None,
+    }
+}
+
+fn set_flow_control(state: &mut DCB, flow: FlowControl) {
+    let was_handshake = state._bitfield & RTS_CONTROL == RTS_HANDSHAKE;
+    state._bitfield &= !(OUT_CTS | OUT_X | IN_X);
+    match flow {
+        FlowControl::RtsCts => state._bitfield = state._bitfield & !RTS_CONTROL | RTS_HANDSHAKE | OUT_CTS,
+        FlowControl::XonXoff => {
+            state._bitfield |= OUT_X | IN_X;
+            (state.XonChar, state.XoffChar) = (XON, XOFF);
+            // Bytes of the driver's buffer, as much as most have room for.
+            (state.XonLim, state.XoffLim) = (LIMIT, LIMIT);
+        }
+        FlowControl::None => {}
+    }
+    if was_handshake && flow != FlowControl::RtsCts {
+        state._bitfield = state._bitfield & !RTS_CONTROL | RTS_ON;
+    }
+}
+
+/// No translation, no stop at errors, and no flow control but this one, which the port has. A line that a driver moves by
+/// itself stays on instead.
+fn raw(bits: u32, flow: FlowControl) -> u32 {
     let mut lines = bits & (DTR_CONTROL | RTS_CONTROL);
     if lines & DTR_CONTROL > DTR_ON {
         lines = lines & !DTR_CONTROL | DTR_ON;
     }
-    if lines & RTS_CONTROL > RTS_ON {
+    if lines & RTS_CONTROL > RTS_ON && flow != FlowControl::RtsCts {
         lines = lines & !RTS_CONTROL | RTS_ON;
     }
-    lines | BINARY
+    let kept = match flow {
+        FlowControl::None => 0,
+        FlowControl::RtsCts => OUT_CTS,
+        FlowControl::XonXoff => OUT_X | IN_X,
+    };
+    lines | bits & kept | BINARY
 }
 
 fn get_state(port: &File) -> io::Result<DCB> {
@@ -237,3 +317,13 @@ const DTR_CONTROL: u32 = 3 << 4;
 const DTR_ON: u32 = 1 << 4;
 const RTS_CONTROL: u32 = 3 << 12;
 const RTS_ON: u32 = 1 << 12;
+const RTS_HANDSHAKE: u32 = 2 << 12;
+/// fOutxCtsFlow, fOutX and fInX.
+const OUT_CTS: u32 = 1 << 2;
+const OUT_X: u32 = 1 << 8;
+const IN_X: u32 = 1 << 9;
+const XON: i8 = 0x11;
+const XOFF: i8 = 0x13;
+const LIMIT: u16 = 512;
+const SENDING: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(5);

@@ -2,8 +2,11 @@
 //!
 //! Source: kernel documents `sysfs-bus-usb` and `sysfs-tty`.
 
-use std::fs;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{major, minor};
 
 use super::info::UsbDeviceInfo;
 use crate::usb::descriptors::Speed;
@@ -24,6 +27,25 @@ pub(super) fn listed(path: &Path) -> PathBuf {
 /// Never resolves: here an open descriptor tells that its port has gone.
 pub(super) async fn struck_off(_path: &Path) {
     std::future::pending().await
+}
+
+/// Whether a node belongs to a driver of terminals, also where that driver has ports of its own only. Where the kernel
+/// does not say, opening it will tell.
+pub(super) fn is_terminal(node: &Metadata) -> bool {
+    let drivers = fs::read_to_string("/proc/tty/drivers").ok();
+    let number = (major(node.rdev()), minor(node.rdev()));
+    node.file_type().is_char_device() && drivers.is_none_or(|drivers| drives(&drivers, number))
+}
+
+/// A line of proc(5), `/proc/tty/drivers`: name, node, major number, minor numbers, type.
+fn drives(drivers: &str, (major, minor): (u64, u64)) -> bool {
+    drivers.lines().any(|line| {
+        let mut words = line.split_whitespace().rev().skip(1);
+        let minors = words.next().unwrap_or_default();
+        let (first, last) = minors.split_once('-').unwrap_or((minors, minors));
+        let Ok(minors) = first.parse().and_then(|first: u64| Ok(first..=last.parse()?)) else { return false };
+        words.next().and_then(|word| word.parse().ok()) == Some(major) && minors.contains(&minor)
+    })
 }
 
 /// Whether the system has a list of ports at all.
@@ -66,6 +88,17 @@ mod tests {
         let expected =
             [Speed::Low, Speed::Full, Speed::High, Speed::Super, Speed::SuperPlus, Speed::SuperPlus, Speed::Unknown];
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn terminals_are_told_by_the_numbers_of_their_drivers() {
+        let drivers = "/dev/tty             /dev/tty        5       0 system:/dev/tty\n\
+                       usbserial            /dev/ttyUSB   188 0-511 serial\n\
+                       serial               /dev/ttyS       4      64-95 serial\nodd line\n";
+        let found = [(5, 0), (188, 0), (188, 511), (4, 64)].map(|number| drives(drivers, number));
+        assert_eq!(found, [true; 4]);
+        let others = [(5, 1), (188, 512), (4, 63), (1, 3), (0, 0)].map(|number| drives(drivers, number));
+        assert_eq!(others, [false; 5], "/dev/null is 1:3");
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl FarEnd {
     }
 
     async fn open(&self) -> SerialDevice {
-        open(&PortInfo::of(self.path.clone()), true).await.unwrap()
+        open(&PortInfo::of(self.path.clone()), true, FirstSettings::default()).await.unwrap()
     }
 
     fn say(&self, bytes: &[u8]) {
@@ -269,7 +269,7 @@ async fn a_break_takes_its_time_while_bytes_go_on() {
 async fn a_second_opener_is_told_who_has_the_port() {
     let far = FarEnd::new();
     let first = far.open().await;
-    let refused = open(&PortInfo::of(far.path.clone()), true).await;
+    let refused = open(&PortInfo::of(far.path.clone()), true, FirstSettings::default()).await;
     let Err(OpenError::Held(text, _)) = refused else { panic!("{:?}", refused.err()) };
     assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
     within(first.give_back()).await;
@@ -290,7 +290,7 @@ async fn the_lock_of_another_program_is_respected_and_the_program_named() {
         .unwrap();
     let mut locked = [0; 7];
     other.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
-    let refused = open(&PortInfo::of(far.path.clone()), true).await;
+    let refused = open(&PortInfo::of(far.path.clone()), true, FirstSettings::default()).await;
     let Err(OpenError::Held(text, _)) = refused else { panic!("{:?}", refused.err()) };
     assert!(text.contains(&format!("(process {})", other.id())), "{text}");
     drop(other.stdin.take());
@@ -315,7 +315,7 @@ async fn a_port_is_raw_keeps_its_lines_at_closing_and_is_exclusive_only_while_it
 #[tokio::test]
 async fn what_is_no_port_is_refused_with_the_ports_that_there_are() {
     for path in ["/dev/ttyACM99", "/dev/null", "/etc/passwd", "/dev"] {
-        let refused = open(&PortInfo::of(path.into()), true).await;
+        let refused = open(&PortInfo::of(path.into()), true, FirstSettings::default()).await;
         let Err(OpenError::NotFound(text)) = refused else { panic!("{path}: {:?}", refused.err()) };
         assert!(text.starts_with(path), "{text}");
         let listed = list().iter().all(|port| text.contains(port.path.to_str().unwrap()));
@@ -329,10 +329,13 @@ async fn a_link_to_a_port_is_as_good_as_the_port() {
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("board");
     std::os::unix::fs::symlink(&far.path, &link).unwrap();
-    let port = open(&PortInfo::of(link.clone()), true).await.unwrap();
+    let port = open(&PortInfo::of(link.clone()), true, FirstSettings::default()).await.unwrap();
     let (mut from, _to) = pipes(&port);
     far.say(b"hello");
     from.submit(Transfer::new(64));
     assert_eq!(within(complete(&mut *from)).await.received(), b"hello");
-    assert!(matches!(open(&PortInfo::of(Path::new(&link).into()), true).await, Err(OpenError::Held(..))));
+    assert!(matches!(
+        open(&PortInfo::of(Path::new(&link).into()), true, FirstSettings::default()).await,
+        Err(OpenError::Held(..))
+    ));
 }

@@ -17,7 +17,7 @@ use crate::session::shared::Shared;
 
 /// The daemon's hold on one device.
 pub struct Handle {
-    pub(super) config: Arc<DeviceConfig>,
+    pub(super) config: watch::Sender<Arc<DeviceConfig>>,
     pub(in crate::session) shared: Arc<Shared>,
     pub(in crate::session) own: Own,
     pub(super) stop: watch::Sender<bool>,
@@ -27,12 +27,24 @@ pub struct Handle {
 impl Handle {
     /// The device's name.
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.shared.name
     }
 
-    /// What it was started with.
-    pub fn config(&self) -> &DeviceConfig {
-        &self.config
+    /// What it is configured as.
+    pub fn config(&self) -> Arc<DeviceConfig> {
+        self.config.borrow().clone()
+    }
+
+    /// Takes over another configuration that differs in settings of the serial line only; the future does not borrow the
+    /// handle. Programs at its outlets go on.
+    pub fn configure(&self, config: DeviceConfig) -> impl Future<Output = ()> + Send + use<> {
+        let (serial, line) = (self.shared.serial(), config.serial.clone());
+        self.config.send_replace(Arc::new(config));
+        async move {
+            if let (Some(serial), Some(line)) = (serial, line) {
+                serial.configure(&line).await;
+            }
+        }
     }
 
     /// Its state and counters.

@@ -52,6 +52,8 @@ pub struct Surroundings {
 /// Keeps one device: its outlets and its sessions.
 pub struct Keeper {
     config: Arc<DeviceConfig>,
+    /// The newest configuration, which differs in settings of the serial line only.
+    configs: watch::Receiver<Arc<DeviceConfig>>,
     surroundings: Surroundings,
     shared: Arc<Shared>,
     stop: Stop,
@@ -74,10 +76,12 @@ impl Keeper {
         let (stop, stopping) = watch::channel(false);
         let shared = Arc::new(Shared::new(&config.name, config.timeout, surroundings.events.clone()));
         let config = Arc::new(config);
+        let (config_sender, configs) = watch::channel(config.clone());
         let outlets = Outlets::make(config.clone(), surroundings.clone(), shared.clone(), stopping.clone())?;
         let own = surroundings.own.clone();
         let keeper = Self {
-            config: config.clone(),
+            config,
+            configs,
             surroundings,
             shared: shared.clone(),
             stop: stopping,
@@ -87,19 +91,21 @@ impl Keeper {
             remarks: Vec::new(),
         };
         let task = tokio::spawn(keeper.run(found));
-        Ok(Handle { config, shared, own, stop, task })
+        Ok(Handle { config: config_sender, shared, own, stop, task })
     }
 
     async fn run(mut self, mut first: Option<Found>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         while !*self.stop.borrow() {
             self.wait_for_return().await;
+            self.config = self.configs.borrow_and_update().clone();
+            let wanted = self.with_wanted_settings().await;
             let mut arrivals = Arrivals::new(&self.config, &self.surroundings.own);
             let (started, moved) = (Instant::now(), self.shared.transfers());
             let found = match first.take() {
                 Some(found) => Ok(found),
                 None => tokio::select! {
-                    found = self.follow.locate(&self.config, &self.surroundings.own) => found,
+                    found = self.follow.locate(&wanted, &self.surroundings.own) => found,
                     () = self.shared.loan.is_wanted() => continue,
                     () = stopped(&mut self.stop) => break,
                 },
@@ -125,6 +131,15 @@ impl Keeper {
             }
         }
         self.finish().await;
+    }
+
+    /// The configuration with the settings that the serial line is to have now, whoever asked for them.
+    async fn with_wanted_settings(&self) -> DeviceConfig {
+        let mut config = DeviceConfig::clone(&self.config);
+        if let (Some(line), Some(serial)) = (&mut config.serial, self.shared.serial()) {
+            (line.baud, line.mode, line.flow) = serial.first_settings().await;
+        }
+        config
     }
 
     /// Watches the kernel's port of the device that was found, or the one that another program has.

@@ -160,9 +160,6 @@ impl Outlets {
             attachments: receiver,
             stop: self.stop.clone(),
         };
-        if let Some(openings) = &context.openings {
-            openings.add_line(&context.counters);
-        }
         let path = fifo.clone().or_else(|| socket.clone());
         let path = path.unwrap_or_else(|| self.dir.path().join(common_outlet(&config.outlets)));
         let cannot = |e| DirError::from_io(&path, "cannot open", e);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Found, Own};
 use crate::config::{DeviceConfig, Match, SerialConfig};
-use crate::serial::port::{self, PortInfo};
+use crate::serial::port::{self, FirstSettings, PortInfo};
 use crate::usb::OpenError;
 
 /// Opens the one port that fits and that no other keeper has.
@@ -18,9 +18,14 @@ pub(super) async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, Op
     let taken = own.taken.take(&place);
     let flush = config.serial.as_ref().map_or(SerialConfig::default().flush, |serial| serial.flush);
     let lock = config.serial.as_ref().is_none_or(|serial| serial.lock);
-    let device = port::open(&info, lock).await?.flush_for(flush);
+    let first = config.serial.as_ref().map_or_else(FirstSettings::default, first_settings);
+    let device = port::open(&info, lock, first).await?.flush_for(flush);
     let port = info.usb.and_then(|usb| usb.place);
     Ok(Found { device: Arc::new(device), backend: "serial", place, port, taken })
+}
+
+fn first_settings(serial: &SerialConfig) -> FirstSettings {
+    FirstSettings { baud: serial.baud, mode: serial.mode, flow: serial.flow.into() }
 }
 
 /// The ports that may be meant. One that is named by its path need not be in any list.
