@@ -1,16 +1,15 @@
 //! What a device says of itself, checked once and kept as plain values.
 //!
 //! Parsing of the raw bytes is nusb's; this file turns it into values that own themselves, mends what devices are
-//! known to lie about, and reads strings. It refuses to trust any length or text of a device.
+//! known to lie about. It reads nothing from a device and refuses to trust any length or text of a device.
 
 use std::fmt;
-use std::num::NonZeroU8;
 use std::time::Duration;
 
 use nusb::descriptors::{ConfigurationDescriptor, DeviceDescriptor, EndpointDescriptor, InterfaceDescriptor};
 use serde::Serialize;
 
-use super::{OpenError, Setup, TransferError, UsbDevice, errno, standard};
+use super::OpenError;
 
 /// A device's signalling rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -134,7 +133,8 @@ impl Endpoint {
 }
 
 impl Descriptors {
-    /// Parses a device descriptor and its active configuration descriptor. Strings are added by [`read_strings`].
+    /// Parses a device descriptor and its active configuration descriptor. Strings are added by
+    /// [`read_strings`](super::enumerate::read_strings).
     ///
     /// # Errors
     /// [`OpenError::Protocol`] when a descriptor is too short or is of another type.
@@ -224,45 +224,6 @@ impl Endpoint {
     }
 }
 
-/// Reads the strings that the device descriptor `raw` names. A device that refuses a string has none.
-pub async fn read_strings(device: &dyn UsbDevice, raw: &[u8], into: &mut Descriptors) {
-    let Some(parsed) = DeviceDescriptor::new(raw) else { return };
-    let mut language = None;
-    let fields = [
-        (parsed.manufacturer_string_index(), &mut into.manufacturer),
-        (parsed.product_string_index(), &mut into.product),
-        (parsed.serial_number_string_index(), &mut into.serial_number),
-    ];
-    for (index, field) in fields {
-        let Some(index) = index else { continue };
-        if language.is_none() {
-            language = Some(first_language(device).await);
-        }
-        *field = read_string(device, index, language.unwrap_or(US_ENGLISH)).await.ok();
-    }
-}
-
-/// Reads one string descriptor: USB 2.0, 9.6.7.
-///
-/// # Errors
-/// Those of the control transfer; [`TransferError::Io`] (EPROTO) when what comes back is no string descriptor.
-pub async fn read_string(device: &dyn UsbDevice, index: NonZeroU8, language: u16) -> Result<String, TransferError> {
-    let raw = request(device, standard::get_string_descriptor(index.get(), language)).await?;
-    decode_string(&raw).ok_or(TransferError::Io(errno::EPROTO))
-}
-
-/// The first language the device offers, or US English.
-pub async fn first_language(device: &dyn UsbDevice) -> u16 {
-    match request(device, standard::get_string_descriptor(0, 0)).await {
-        Ok(raw) if raw.len() >= 4 && raw[1] == STRING_DESCRIPTOR => u16::from_le_bytes([raw[2], raw[3]]),
-        _ => US_ENGLISH,
-    }
-}
-
-async fn request(device: &dyn UsbDevice, setup: Setup) -> Result<Vec<u8>, TransferError> {
-    device.control(setup, Vec::new(), DESCRIPTOR_TIMEOUT).await
-}
-
 /// The text of a raw string descriptor; what is not UTF-16 is replaced.
 pub fn decode_string(raw: &[u8]) -> Option<String> {
     if raw.len() < 2 || raw[1] != STRING_DESCRIPTOR {
@@ -307,10 +268,8 @@ impl fmt::Display for TransferType {
     }
 }
 
-/// How long a device may take over one descriptor before it is taken for silent.
-pub const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(5);
-const STRING_DESCRIPTOR: u8 = 3;
-const US_ENGLISH: u16 = 0x0409;
+/// bDescriptorType of a string.
+pub(super) const STRING_DESCRIPTOR: u8 = 3;
 
 #[cfg(test)]
 mod tests {

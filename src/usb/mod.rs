@@ -12,6 +12,7 @@ mod advice_here;
 mod buffer;
 pub mod descriptors;
 mod device;
+pub mod enumerate;
 pub mod errno;
 mod error;
 pub mod libusb;
