@@ -7,6 +7,7 @@
 mod common;
 
 use std::any::Any;
+use std::fs::File;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -141,11 +142,11 @@ fn check(daemon: &Daemon, Bridged { device, case, name }: &Bridged) {
     let outlets: Vec<&str> = pipes.iter().map(|pipe| pipe["outlet"].as_str().unwrap()).collect();
     assert_eq!(outlets, case.outlets, "outlets");
     if case.reason.is_none() {
+        assert_eq!(status["product"].as_str(), device.product.as_deref(), "product");
         assert_eq!(endpoints(daemon, name), device.endpoints, "endpoints");
     }
-    for step in &case.steps {
-        take(daemon, name, step);
-    }
+    let opened = case.steps.iter().filter_map(|step| take(daemon, name, step));
+    let _opened: Vec<File> = opened.collect();
     for (outlet, part) in &case.problems {
         daemon.wait_pipe(name, outlet, |pipe| pipe["problem"].as_str().is_some_and(|text| text.contains(part)));
     }
@@ -166,8 +167,16 @@ fn endpoints(daemon: &Daemon, name: &str) -> Vec<String> {
                 1 => String::new(),
                 n => format!("×{n}"),
             };
+            let companion = &e["companion"];
+            let said = |key: &str, none: u64| companion[key].as_u64().filter(|&n| n > none);
+            let words = [
+                said("bytes_per_interval", 0).map(|n| format!(" {n} an interval")),
+                said("burst", 1).filter(|_| e["type"] == "bulk").map(|n| format!(" burst {n}")),
+                said("streams", 0).map(|n| format!(" streams {n}")),
+            ];
+            let words = words.into_iter().flatten().collect::<String>();
             endpoints.push(format!(
-                "{}.{} {:#04x} {} {}{packets}",
+                "{}.{} {:#04x} {} {}{packets}{words}",
                 setting["interface"],
                 setting["setting"],
                 number("address"),
@@ -179,7 +188,8 @@ fn endpoints(daemon: &Daemon, name: &str) -> Vec<String> {
     endpoints
 }
 
-fn take(daemon: &Daemon, name: &str, step: &Step) {
+/// Takes a step; gives what stays open.
+fn take(daemon: &Daemon, name: &str, step: &Step) -> Option<File> {
     let bytes = step.hex.0.clone();
     if let Some(outlet) = &step.read {
         let reader = daemon.reader(&format!("{name}/{outlet}"));
@@ -199,6 +209,7 @@ fn take(daemon: &Daemon, name: &str, step: &Step) {
         };
         assert!(fits, "{command} {request}: {answer:?} and not {:?}", step.answer);
     }
+    step.open.as_ref().map(|outlet| daemon.reader(&format!("{name}/{outlet}")))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -90,6 +90,7 @@ mod tests {
             serial_number: serial.map(str::to_owned),
             configuration_value: 1,
             alt_settings: Vec::new(),
+            associations: Vec::new(),
         }
     }
 

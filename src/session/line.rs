@@ -98,6 +98,18 @@ impl Context {
         self.events.tell(event, &self.device, Some(&self.outlet), text);
     }
 
+    /// What to do when the line's task has panicked: the pipe must not be silent without a reason. Nothing of the task is
+    /// left then, so that only a restart helps.
+    pub(super) fn on_panic(&self) -> impl FnOnce(String) + Send + use<> {
+        let (events, device, outlet) = (self.events.clone(), self.device.clone(), self.outlet.clone());
+        let problem = self.problem.clone();
+        move |error| {
+            let text = format!("{error}; this pipe is dead until usbpipe is restarted, please report it");
+            problem.ended(&text);
+            events.tell("error", &device, Some(&outlet), text);
+        }
+    }
+
     /// What is found open when a session begins.
     pub(super) fn found(&self, open: bool) {
         if let Some(openings) = &self.openings {

@@ -5,10 +5,7 @@
 use std::time::Duration;
 
 use crate::bridge::{IsoShape, Sizes};
-use crate::config::{
-    DEFAULT_QUEUE, DeviceConfig, EndpointDefaults, Framing, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, PipeConfig,
-    SerialConfig,
-};
+use crate::config::{DEFAULT_QUEUE, DeviceConfig, EndpointDefaults, Framing, PipeConfig, SerialConfig};
 use crate::serial::{Function, find_function};
 use crate::usb::descriptors::{AltSetting, Descriptors, Endpoint, Speed, TransferType};
 
@@ -58,7 +55,6 @@ pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: Op
 
 /// An endpoint of which the configuration says nothing by itself.
 fn pipe(config: &DeviceConfig, setting: &AltSetting, endpoint: &Endpoint) -> PipeConfig {
-    let default = PipeConfig::new(endpoint.address);
     let framing = match config.endpoints.framing {
         Framing::Jsonl if !endpoint.is_in() => Framing::Stream,
         framing => framing,
@@ -66,10 +62,9 @@ fn pipe(config: &DeviceConfig, setting: &AltSetting, endpoint: &Endpoint) -> Pip
     PipeConfig {
         interface: Some(setting.interface),
         alt: Some(setting.setting),
-        transfer: default.transfer.min(framing.longest_transfer(&config.outlets)),
         outlets: config.outlets.clone(),
         framing,
-        ..default
+        ..PipeConfig::new(endpoint.address)
     }
 }
 
@@ -110,7 +105,7 @@ pub fn check_endpoints(config: &DeviceConfig, descriptors: &Descriptors) -> Resu
 pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
     let transfer = if address & 0x80 != 0 { SERIAL_IN_TRANSFER } else { SERIAL_OUT_TRANSFER };
     PipeConfig {
-        transfer,
+        transfer: Some(transfer),
         queue: Some(SERIAL_QUEUE),
         outlets: config.outlets.clone(),
         on_open: config.on_open,
@@ -122,24 +117,27 @@ pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
     }
 }
 
-/// Transfers of a bulk or interrupt endpoint. IN asks for whole packets; an interrupt transfer is one packet, so that
-/// each report arrives when it is made.
+/// Transfers of a bulk or interrupt endpoint. IN asks for whole packets; where nothing else is said, an interrupt
+/// transfer is what one interval moves, so that each report of a packet arrives when it is made. A report of several
+/// packets is one transfer with `transfer` as its length.
 pub(super) fn sizes(config: &PipeConfig, endpoint: &Endpoint) -> Sizes {
-    let packet = endpoint.max_packet_size;
-    let wanted = config.transfer as usize;
+    let packet = endpoint.max_packet_size.max(1);
+    let longest = config.longest_transfer() as usize;
     let transfer = match (endpoint.transfer_type, config.framing) {
-        (TransferType::Interrupt, _) => endpoint.bytes_per_interval(),
-        (_, Framing::Packet) if endpoint.is_in() => (wanted.min(longest_message(config)) / packet).max(1) * packet,
-        _ if endpoint.is_in() => wanted.div_ceil(packet) * packet,
-        _ => wanted,
+        _ if !endpoint.is_in() => longest,
+        (TransferType::Interrupt, _) if config.transfer.is_none() => {
+            endpoint.bytes_per_interval().next_multiple_of(packet)
+        }
+        (_, Framing::Packet) => (longest / packet).max(1) * packet,
+        _ => longest.next_multiple_of(packet),
     };
     Sizes { transfer, max_packet: packet, queue: usize::from(config.queue.unwrap_or(DEFAULT_QUEUE)) }
 }
 
-/// Bytes of a message that all outlets of the pipe keep together.
-fn longest_message(config: &PipeConfig) -> usize {
-    let has_fifo = config.outlets.contains(&OutletKind::Fifo);
-    (if has_fifo { PACKET_FIFO_MAX } else { PACKET_SOCKET_MAX }) as usize
+/// Whether a message that fills its last packet is closed by a ZLP. The reports of an interrupt endpoint have lengths
+/// that both sides know, and its firmware takes a ZLP for a report.
+pub(super) fn closes_by_zlp(config: &PipeConfig, endpoint: &Endpoint) -> bool {
+    config.zlp.unwrap_or(endpoint.transfer_type != TransferType::Interrupt)
 }
 
 /// Transfers of an isochronous endpoint: as many packets as pass in [`ISO_TRANSFER_TIME`].
@@ -149,7 +147,7 @@ pub(super) fn iso_shape(config: &PipeConfig, endpoint: &Endpoint, speed: Speed) 
         _ => endpoint.bytes_per_interval(),
     };
     let in_time = packets_in(ISO_TRANSFER_TIME, endpoint, speed);
-    let in_size = config.transfer as usize / packet_size;
+    let in_size = config.longest_transfer() as usize / packet_size;
     let packets = in_time.min(in_size).clamp(1, MOST_ISO_PACKETS);
     let in_flight = if endpoint.is_in() { ISO_IN_FLIGHT } else { ISO_OUT_FLIGHT };
     let queue = match config.queue {
@@ -194,9 +192,11 @@ const MOST_ISO_PACKETS: usize = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{OutletKind, PACKET_FIFO_MAX};
+    use crate::usb::descriptors::Companion;
 
     fn endpoint(address: u8, transfer_type: TransferType, max_packet_size: usize, interval: u8) -> Endpoint {
-        Endpoint { address, transfer_type, max_packet_size, packets_per_microframe: 1, interval }
+        Endpoint { address, transfer_type, max_packet_size, packets_per_microframe: 1, interval, companion: None }
     }
 
     /// Interface 0 without endpoints, interface 1 with none in setting 0, one in setting 1 and both in setting 2, as sound.
@@ -208,6 +208,7 @@ mod tests {
             subclass: 0,
             protocol: 0,
             endpoints: addresses.iter().map(|&a| endpoint(a, TransferType::Bulk, 512, 0)).collect(),
+            union: None,
         };
         let alt_settings =
             vec![setting(0, 0, &[]), setting(1, 0, &[]), setting(1, 1, &[0x81]), setting(1, 2, &[0x81, 2])];
@@ -222,6 +223,7 @@ mod tests {
             serial_number: None,
             configuration_value: 1,
             alt_settings,
+            associations: Vec::new(),
         }
     }
 
@@ -259,14 +261,38 @@ mod tests {
         assert_eq!(framings(Framing::Hex), [Framing::Hex, Framing::Hex]);
         let outlets = vec![OutletKind::Fifo];
         let packets = DeviceConfig { outlets, ..config(None, Some(2), Framing::Packet) };
-        assert!(pipes(&packets, &sound(), None).iter().all(|p| p.transfer == PACKET_FIFO_MAX));
+        assert!(pipes(&packets, &sound(), None).iter().all(|p| p.longest_transfer() == PACKET_FIFO_MAX));
     }
 
     #[test]
-    fn in_transfers_are_whole_packets_and_interrupt_transfers_are_one() {
-        let config = PipeConfig { transfer: 1000, ..PipeConfig::new(0x81) };
+    fn in_transfers_are_whole_packets_and_interrupt_transfers_are_one_or_a_report() {
+        let interrupt = endpoint(0x81, TransferType::Interrupt, 8, 10);
+        let config = PipeConfig { transfer: Some(1000), ..PipeConfig::new(0x81) };
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 512, 0)).transfer, 1024);
-        assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Interrupt, 8, 10)).transfer, 8);
+        assert_eq!(sizes(&config, &interrupt).transfer, 1000);
+        assert_eq!(sizes(&PipeConfig { transfer: Some(63), ..config }, &interrupt).transfer, 64);
+        assert_eq!(sizes(&PipeConfig::new(0x81), &interrupt).transfer, 8);
+        let burst = Companion { burst: 3, streams: 0, bytes_per_interval: 3072 };
+        let fast = Endpoint { max_packet_size: 1024, companion: Some(burst), ..interrupt };
+        assert_eq!(sizes(&PipeConfig::new(0x81), &fast).transfer, 3072);
+        let small = Companion { bytes_per_interval: 8, ..burst };
+        assert_eq!(sizes(&PipeConfig::new(0x81), &Endpoint { companion: Some(small), ..fast }).transfer, 1024);
+    }
+
+    #[test]
+    fn an_interrupt_out_message_is_one_transfer_without_a_zlp() {
+        let interrupt = endpoint(0x01, TransferType::Interrupt, 8, 10);
+        let config = PipeConfig { framing: Framing::Packet, ..PipeConfig::new(0x01) };
+        assert_eq!((sizes(&config, &interrupt).transfer, closes_by_zlp(&config, &interrupt)), (4096, false));
+        assert!(closes_by_zlp(&config, &endpoint(0x01, TransferType::Bulk, 8, 0)));
+        assert!(closes_by_zlp(&PipeConfig { zlp: Some(true), ..config }, &interrupt));
+    }
+
+    #[test]
+    fn an_interval_of_superspeed_is_one_isochronous_packet() {
+        let companion = Some(Companion { burst: 15, streams: 0, bytes_per_interval: 46_080 });
+        let endpoint = Endpoint { companion, ..endpoint(0x83, TransferType::Isochronous, 1024, 1) };
+        assert_eq!(iso_shape(&PipeConfig::new(0x83), &endpoint, Speed::Super).packet_size, 46_080);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct OddDevice {
     pub(super) endpoint: Vec<EndpointRules>,
     /// What `usbpipe list` shows: ids, and class, subclass and protocol of each interface.
     pub list: String,
+    /// Its product string as `usbpipe` reads it, if it does.
+    pub product: Option<String>,
     /// Its endpoints as `usbpipe` understands them: `INTERFACE.SETTING ADDRESS TYPE PACKET`.
     #[serde(default)]
     pub endpoints: Vec<String>,
@@ -62,10 +64,12 @@ pub struct Case {
     pub steps: Vec<Step>,
 }
 
-/// One thing that a program does; one of the first four is there.
+/// One thing that a program does; one of the first five is there.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
+    /// Opens this outlet for reading, and keeps it open to the end.
+    pub open: Option<String>,
     /// Reads `hex` from this outlet.
     pub read: Option<String>,
     /// Writes `hex` to this outlet.
@@ -247,7 +251,7 @@ mod tests {
     fn a_step_does_one_thing() {
         for device in Odd::all().map(Odd::device) {
             for step in device.case.iter().flat_map(|case| &case.steps) {
-                let things = [&step.read, &step.write, &step.control, &step.serial];
+                let things = [&step.open, &step.read, &step.write, &step.control, &step.serial];
                 assert_eq!(things.iter().filter(|thing| thing.is_some()).count(), 1, "{}: {step:?}", device.name);
             }
         }

@@ -88,6 +88,7 @@ fn tapped(answer: Result<Vec<u8>, TransferError>) -> (Arc<Tap>, Arc<dyn UsbDevic
         serial_number: None,
         configuration_value: 1,
         alt_settings: Vec::new(),
+        associations: Vec::new(),
     };
     let tap = Arc::new(Tap::default());
     let device = tap.wrap(Arc::new(Simple { descriptors: Arc::new(descriptors), answer }));
@@ -118,6 +119,7 @@ fn bulk() -> Endpoint {
         max_packet_size: 64,
         packets_per_microframe: 1,
         interval: 0,
+        companion: None,
     }
 }
 

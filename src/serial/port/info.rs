@@ -55,6 +55,7 @@ impl PortInfo {
             subclass,
             protocol: 0,
             endpoints,
+            union: None,
         };
         Descriptors {
             vendor_id: usb.map_or(0, |usb| usb.vid),
@@ -70,6 +71,7 @@ impl PortInfo {
                 interface(control, CLASS_COMMUNICATION, SUBCLASS_ACM, Vec::new()),
                 interface(control + 1, CLASS_DATA, 0, vec![bulk(BULK_IN), bulk(BULK_OUT)]),
             ],
+            associations: Vec::new(),
         }
     }
 
@@ -98,6 +100,7 @@ fn bulk(address: u8) -> Endpoint {
         max_packet_size: READ_SIZE,
         packets_per_microframe: 1,
         interval: 0,
+        companion: None,
     }
 }
 

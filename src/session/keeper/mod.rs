@@ -30,7 +30,7 @@ use super::port_watch::PortWatch;
 use super::shared::Shared;
 use crate::config::DeviceConfig;
 use crate::outlet::{Dir, DirError, Watcher};
-use crate::usb::OpenError;
+use crate::usb::{OpenError, caught};
 
 pub use self::handle::Handle;
 
@@ -82,7 +82,15 @@ impl Keeper {
             port_watch: None,
             follow: Follow::default(),
         };
-        let task = tokio::spawn(keeper.run());
+        let watched = shared.clone();
+        let task = tokio::spawn(async move {
+            if let Err(error) = caught(keeper.run()).await {
+                let text =
+                    format!("{error}; the device is not looked for until usbpipe is restarted, please report it");
+                watched.detached(text.clone());
+                watched.tell("error", text);
+            }
+        });
         Ok(Handle { config, shared, own, stop, task })
     }
 

@@ -20,7 +20,7 @@ use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
 use crate::session::terminals::TTY;
 use crate::session::{device_json, doors, plan, terminals};
-use crate::usb::Prompt;
+use crate::usb::{Prompt, caught};
 
 /// What stands in the run dir for a device, and what serves it.
 pub(super) struct Outlets {
@@ -167,17 +167,21 @@ impl Outlets {
         let watcher = &self.surroundings.watcher;
         let (device, events) = (&self.config.name, &self.surroundings.events);
         let packets = config.framing == Framing::Packet;
-        let rules = Rules { packets, exclusive: config.writers == Writers::One, transfer: config.transfer };
+        let rules = Rules { packets, exclusive: config.writers == Writers::One, transfer: config.longest_transfer() };
         if is_in {
             let (hub, arrivals) = Hub::of_in(device, outlet, events, rules);
             let fifo = fifo.map(|path| InFifo::new(path, watcher, packets)).transpose().map_err(cannot)?;
             self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
-            self.tasks.spawn(Prompt::new(InLine::new(context, config.clone(), fifo, hub, arrivals).run()));
+            let ended = context.on_panic();
+            let line = InLine::new(context, config.clone(), fifo, hub, arrivals).run();
+            self.tasks.spawn(Prompt::new(async { caught(line).await.unwrap_or_else(ended) }));
         } else {
             let (hub, arrivals) = Hub::of_out(device, outlet, events, rules);
             let fifo = fifo.map(|path| OutFifo::new(path, watcher)).transpose().map_err(cannot)?;
             self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
-            self.tasks.spawn(Prompt::new(OutLine::new(context, config.clone(), fifo, &hub, arrivals).run()));
+            let ended = context.on_panic();
+            let line = OutLine::new(context, config.clone(), fifo, &hub, arrivals).run();
+            self.tasks.spawn(Prompt::new(async { caught(line).await.unwrap_or_else(ended) }));
         }
         self.lines.push(Slot { outlet: outlet.to_owned(), attachments });
         Ok(())

@@ -228,6 +228,13 @@ impl Keeper {
                 continue;
             };
             let (interface, setting) = (place.interface, place.setting);
+            if let Some(why) = endpoint.unusable() {
+                let which = format!("endpoint {:#04x} of interface {interface} alt {setting}", endpoint.address);
+                let text = format!("{which} is not bridged: {why}");
+                self.shared.set_problem(&outlet, &text);
+                self.shared.tell("error", text);
+                continue;
+            }
             if self.outlets.ensure_line(&outlet, &pipe) {
                 bridged.push(Bridged { outlet, interface, setting, endpoint });
             }

@@ -168,6 +168,11 @@ impl Pipe for UsbipPipe {
                     return Poll::Ready(transfer);
                 }
                 Poll::Ready(Some(early)) => self.early.push(early),
+                // The link's task has died, and what it had in flight with it.
+                Poll::Ready(None) if self.in_flight() > 0 => {
+                    self.completed += 1;
+                    return Poll::Ready(Transfer::new(0).fail(TransferError::Disconnected));
+                }
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
@@ -244,6 +249,7 @@ fn placeholder(record: &DeviceRecord) -> Descriptors {
         serial_number: None,
         configuration_value: record.configuration_value,
         alt_settings: Vec::new(),
+        associations: Vec::new(),
     }
 }
 
@@ -282,6 +288,20 @@ mod tests {
         let mut order = Vec::new();
         drain(&mut pipe, |transfer| order.push(transfer.buffer[0])).await;
         assert_eq!(order, [0, 1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_a_link_had_in_flight_that_died_comes_out_as_disconnected() {
+        let (device, mut link) = device();
+        let mut pipe = device.pipe(0x02, 0);
+        (0..2).for_each(|n| pipe.submit(numbered(n)));
+        while let Ok(command) = link.try_recv() {
+            drop(command);
+        }
+        drop(link);
+        let mut ends = Vec::new();
+        drain(&mut pipe, |transfer| ends.push(transfer.status)).await;
+        assert_eq!(ends, [Err(TransferError::Disconnected); 2]);
     }
 
     #[tokio::test]
