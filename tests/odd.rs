@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{Bus, Daemon, read_exactly, usbpipe, wait_for, within};
+use common::{Bus, Daemon, read_exactly, read_line, usbpipe, wait_for, within};
 use common::{PATIENCE, ended};
 use firmware_mock::DeviceKind;
 use firmware_mock::odd::{Case, Odd, OddDevice, Step};
@@ -41,12 +41,12 @@ fn listed(bus: &Bus, devices: &[&'static OddDevice]) -> Vec<String> {
     let server = format!("127.0.0.1:{}", bus.port);
     let listing = ended(usbpipe().args(["list", "--remote", &server]));
     let text = String::from_utf8(listing.stdout).unwrap();
-    let is_listed = |device: &OddDevice| {
-        let line = format!("usbip://{server}/{}  {}", bus.busid(&device.name), device.list);
-        text.lines().any(|l| l == line)
+    let line_of = |device: &OddDevice| {
+        let selector = format!("usbip://{server}/{}  ", bus.busid(&device.name));
+        text.lines().find_map(|line| line.strip_prefix(&selector)).unwrap_or_default()
     };
-    let missing = devices.iter().filter(|device| !is_listed(device));
-    missing.map(|device| format!("{}: `list` has no line {:?} in:\n{text}", device.name, device.list)).collect()
+    let other = devices.iter().filter(|device| line_of(device) != device.list);
+    other.map(|device| format!("{}: `list` says {:?}", device.name, line_of(device))).collect()
 }
 
 /// `usbpipe bridge`, of all devices that have a case without a configuration.
@@ -202,14 +202,22 @@ fn take(daemon: &Daemon, name: &str, step: &Step) -> Option<File> {
     for (command, request) in [("control", &step.control), ("serial", &step.serial)] {
         let Some(request) = request else { continue };
         let words: Vec<&str> = [command, name].into_iter().chain(request.split(' ')).collect();
-        let answer = daemon.answer(&words);
-        let fits = match step.answer.strip_suffix('…') {
-            Some(beginning) => answer.starts_with(beginning),
-            None => answer == step.answer,
-        };
-        assert!(fits, "{command} {request}: {answer:?} and not {:?}", step.answer);
+        assert_answer(request, &daemon.answer(&words), &step.answer);
+    }
+    if let Some(socket) = &step.line {
+        let mut socket = daemon.both(&format!("{name}/{socket}"));
+        writeln!(socket, "{}", step.request).unwrap();
+        assert_answer(&step.request, &read_line(&socket), &step.answer);
     }
     step.open.as_ref().map(|outlet| daemon.reader(&format!("{name}/{outlet}")))
+}
+
+fn assert_answer(request: &str, answer: &str, expected: &str) {
+    let fits = match expected.strip_suffix('…') {
+        Some(beginning) => answer.starts_with(beginning),
+        None => answer == expected,
+    };
+    assert!(fits, "{request}: {answer:?} and not {expected:?}");
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -332,6 +332,17 @@ fn endpoints_are_addresses_and_different() {
 }
 
 #[test]
+fn a_device_has_several_serial_lines_of_one_driver() {
+    let text =
+        "[[device]]\nname = \"d\"\nmatch = { vid = 1 }\n[device.serial]\nbaud = 1\n[device.serial-2]\nbaud = 2\n";
+    let device = &parse(text).devices[0];
+    let speeds: Vec<(usize, Option<u32>)> = device.serial_lines().map(|(nth, serial)| (nth, serial.baud)).collect();
+    assert_eq!(speeds, [(0, Some(1)), (1, Some(2))]);
+    assert_refused(&format!("{text}driver = \"user\""), "6:1", "the same `driver`");
+    assert_refused("[[device]]\n[device.serial-5]", "2:9", "unknown key `serial-5`");
+}
+
+#[test]
 fn a_zlp_closes_messages_and_a_stream_has_none() {
     assert_refused(&pipe("endpoint = 2\nzlp = true"), "6:7", "`zlp` closes messages");
     let framed = parse(&pipe("endpoint = 2\nzlp = true\nframing = \"length\""));

@@ -6,41 +6,56 @@ use std::time::Duration;
 
 use crate::bridge::{IsoShape, Sizes};
 use crate::config::{DEFAULT_QUEUE, DeviceConfig, EndpointDefaults, Framing, PipeConfig, SerialConfig};
-use crate::serial::{Function, find_function};
+use crate::serial::{Function, find_functions};
 use crate::usb::descriptors::{AltSetting, Descriptors, Endpoint, Speed, TransferType};
 
 /// What a device without `[[device.pipe]]` and `[device.serial]` gets: everything it has.
 pub(super) fn bridges_everything(config: &DeviceConfig) -> bool {
-    config.pipes.is_empty() && config.serial.is_none()
+    config.pipes.is_empty() && config.serial_lines().next().is_none()
 }
 
-/// The serial function to bridge, if any is wanted and there.
-pub(super) fn serial_function(config: &DeviceConfig, descriptors: &Descriptors) -> Option<Function> {
-    match &config.serial {
-        Some(serial) => find_function(descriptors, serial.interface),
-        None if bridges_everything(config) => {
-            let wanted = config.endpoints.interface;
-            let function = wanted.and_then(|i| find_function(descriptors, Some(i)));
-            let function = function.or_else(|| find_function(descriptors, None))?;
-            let is_wanted = |i: u8| i == function.control_interface || i == function.data_interface;
-            wanted.is_none_or(is_wanted).then_some(function)
-        }
-        None => None,
+/// The serial functions to bridge that are there, each with the number of its line, counted from 0. A line whose
+/// configuration names an interface gets that; the others get what is left, in order.
+pub(super) fn serial_functions(config: &DeviceConfig, descriptors: &Descriptors) -> Vec<(usize, Function)> {
+    let mut left = find_functions(descriptors);
+    if bridges_everything(config) {
+        let has = |f: &Function, i: u8| i == f.control_interface || i == f.data_interface;
+        left.retain(|f| config.endpoints.interface.is_none_or(|i| has(f, i)));
+        return left.into_iter().enumerate().collect();
     }
+    let mut chosen = Vec::new();
+    let (named, others): (Vec<_>, Vec<_>) = config.serial_lines().partition(|(_, serial)| serial.interface.is_some());
+    for (nth, serial) in named {
+        if let Some(at) = left.iter().position(|f| Some(f.control_interface) == serial.interface) {
+            chosen.push((nth, left.remove(at)));
+        }
+    }
+    let alone = others.len() == 1 && config.serial_lines().count() == 1;
+    // `serial-2` without `serial` is the second function all the same.
+    let skipped = if alone { others[0].0 } else { 0 };
+    chosen.extend(others.into_iter().map(|(nth, _)| nth).zip(left.into_iter().skip(skipped)));
+    chosen.sort_by_key(|(nth, _)| *nth);
+    chosen
 }
 
-/// The settings of the serial function that is bridged.
-pub(super) fn serial(config: &DeviceConfig) -> SerialConfig {
+/// The first serial function to bridge.
+pub(super) fn serial_function(config: &DeviceConfig, descriptors: &Descriptors) -> Option<Function> {
+    serial_functions(config, descriptors).first().map(|(_, function)| *function)
+}
+
+/// The settings of the serial line with this number.
+pub(super) fn serial(config: &DeviceConfig, nth: usize) -> SerialConfig {
+    let said = config.serial_lines().find(|(known, _)| *known == nth);
     let unsaid = || SerialConfig { outlets: config.outlets.clone(), ..SerialConfig::default() };
-    config.serial.clone().unwrap_or_else(unsaid)
+    said.map_or_else(unsaid, |(_, serial)| serial.clone())
 }
 
 /// Endpoints to bridge as they are: the configured ones, or all that do not belong to the serial function.
-pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: Option<&Function>) -> Vec<PipeConfig> {
+pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: &[(usize, Function)]) -> Vec<PipeConfig> {
     if !bridges_everything(config) {
         return config.pipes.clone();
     }
-    let is_serial = |i: u8| serial.is_some_and(|f| i == f.control_interface || i == f.data_interface);
+    let is_serial = |i: u8| serial.iter().any(|(_, f)| i == f.control_interface || i == f.data_interface);
     let settings = settings(&config.endpoints, descriptors).into_iter().filter(|s| !is_serial(s.interface));
     let mut pipes: Vec<PipeConfig> = Vec::new();
     for setting in settings {
@@ -93,8 +108,8 @@ pub fn check_endpoints(config: &DeviceConfig, descriptors: &Descriptors) -> Resu
         let alt = alt.map_or_else(String::new, |a| format!(" --alt {a}"));
         return Err(format!("the device has nothing for{interface}{alt}; its interfaces: {}", there.join(", ")));
     }
-    let function = serial_function(config, descriptors);
-    if framing != Framing::Stream && pipes(config, descriptors, function.as_ref()).is_empty() {
+    let functions = serial_functions(config, descriptors);
+    if framing != Framing::Stream && pipes(config, descriptors, &functions).is_empty() {
         return Err("--framing is for endpoints, of which none is bridged; a serial line has no framing".to_owned());
     }
     Ok(())
@@ -234,7 +249,7 @@ mod tests {
     #[test]
     fn the_alternate_setting_and_the_interface_that_were_asked_for_are_bridged() {
         let chosen = |interface, alt| -> Vec<(u8, Option<u8>)> {
-            let pipes = pipes(&config(interface, alt, Framing::Stream), &sound(), None);
+            let pipes = pipes(&config(interface, alt, Framing::Stream), &sound(), &[]);
             pipes.iter().map(|p| (p.endpoint, p.alt)).collect()
         };
         assert_eq!(chosen(None, None), [(0x81, Some(1))]);
@@ -255,13 +270,13 @@ mod tests {
     #[test]
     fn a_framing_for_all_endpoints_fits_each() {
         let framings = |framing| -> Vec<Framing> {
-            pipes(&config(None, Some(2), framing), &sound(), None).iter().map(|p| p.framing).collect()
+            pipes(&config(None, Some(2), framing), &sound(), &[]).iter().map(|p| p.framing).collect()
         };
         assert_eq!(framings(Framing::Jsonl), [Framing::Jsonl, Framing::Stream]);
         assert_eq!(framings(Framing::Hex), [Framing::Hex, Framing::Hex]);
         let outlets = vec![OutletKind::Fifo];
         let packets = DeviceConfig { outlets, ..config(None, Some(2), Framing::Packet) };
-        assert!(pipes(&packets, &sound(), None).iter().all(|p| p.longest_transfer() == PACKET_FIFO_MAX));
+        assert!(pipes(&packets, &sound(), &[]).iter().all(|p| p.longest_transfer() == PACKET_FIFO_MAX));
     }
 
     #[test]
@@ -301,6 +316,39 @@ mod tests {
         let config = PipeConfig { framing: Framing::Packet, outlets, ..PipeConfig::new(0x81) };
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 512, 0)).transfer, 4096);
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 1000, 0)).transfer, 4000);
+    }
+
+    /// Two serial functions: interfaces 0 and 1, and 2 and 3.
+    fn two_functions() -> Descriptors {
+        let mut raw = vec![9, 2, 0, 0, 4, 1, 0, 0x80, 50];
+        for number in [0, 2] {
+            raw.extend([9, 4, number, 0, 0, 2, 2, 1, 0, 9, 4, number + 1, 0, 2, 10, 0, 0, 0]);
+            raw.extend([7, 5, 0x81 + number, 2, 64, 0, 0, 7, 5, 1 + number, 2, 64, 0, 0]);
+        }
+        raw[2] = raw.len() as u8;
+        let device = [18, 1, 0, 2, 0xef, 2, 1, 64, 0x09, 0x12, 0x03, 0, 0, 1, 0, 0, 0, 1];
+        Descriptors::parse(&device, &raw, Speed::Full).unwrap()
+    }
+
+    #[test]
+    fn each_serial_line_gets_a_function_by_its_interface_or_in_order() {
+        let line = |interface| SerialConfig { interface, ..SerialConfig::default() };
+        let chosen = |serial: Option<Option<u8>>, second: Option<Option<u8>>| -> Vec<(usize, u8)> {
+            let config = DeviceConfig {
+                serial: serial.map(line),
+                more_serial: second.map(|interface| (1, line(interface))).into_iter().collect(),
+                ..DeviceConfig::new("d")
+            };
+            let functions = serial_functions(&config, &two_functions());
+            functions.into_iter().map(|(nth, f)| (nth, f.control_interface)).collect()
+        };
+        assert_eq!(chosen(None, None), [(0, 0), (1, 2)], "everything");
+        assert_eq!(chosen(Some(None), None), [(0, 0)]);
+        assert_eq!(chosen(Some(Some(2)), None), [(0, 2)]);
+        assert_eq!(chosen(Some(None), Some(None)), [(0, 0), (1, 2)]);
+        assert_eq!(chosen(Some(Some(2)), Some(None)), [(0, 2), (1, 0)]);
+        assert_eq!(chosen(None, Some(None)), [(1, 2)]);
+        assert_eq!(chosen(Some(Some(7)), None), []);
     }
 
     #[test]

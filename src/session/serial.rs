@@ -30,6 +30,8 @@ use crate::usb::{Transfer, TransferError, UsbDevice, complete};
 /// The serial function of one device, over all its sessions.
 pub(super) struct SerialPort {
     device_name: String,
+    /// `serial`, or `serial-2` of a second function.
+    pub(super) line: String,
     profile: String,
     /// As configured.
     baud: Option<u32>,
@@ -69,8 +71,13 @@ impl Drop for Task {
 }
 
 impl SerialPort {
+    /// The name of one of its outlets, such as `serial.rx`.
+    pub(super) fn outlet(&self, kind: &str) -> String {
+        format!("{}.{kind}", self.line)
+    }
+
     /// Also what is to be given to [`SerialPort::reset_when_opened`].
-    pub(super) fn new(name: &str, config: &SerialConfig, events: Events) -> (Self, mpsc::Receiver<Hold>) {
+    pub(super) fn new(name: &str, line: &str, config: &SerialConfig, events: Events) -> (Self, mpsc::Receiver<Hold>) {
         let wanted = Wanted { baud: config.baud, mode: config.mode, dtr: config.dtr, rts: config.rts };
         let coding = Coding::new(Ask { baud: config.baud, mode: config.mode });
         let shown = watch::Sender::new(coding.shown());
@@ -78,6 +85,7 @@ impl SerialPort {
         let (openings, due) = Openings::new(config.reset, gate.clone());
         let port = Self {
             device_name: name.to_owned(),
+            line: line.to_owned(),
             profile: config.profile.clone(),
             baud: config.baud,
             boot_wait: config.boot_wait,
@@ -343,7 +351,8 @@ impl SerialPort {
     fn listen(&self, device: &Arc<dyn UsbDevice>, function: &Function) -> Option<Task> {
         let endpoint = function.notification?;
         let mut pipe = device.open_pipe(&endpoint).ok()?;
-        let (events, name, reported) = (self.events.clone(), self.device_name.clone(), self.reported.clone());
+        let (events, name, line) = (self.events.clone(), self.device_name.clone(), self.line.clone());
+        let reported = self.reported.clone();
         let task = tokio::spawn(async move {
             let room = NOTIFICATION_ROOM.div_ceil(endpoint.max_packet_size) * endpoint.max_packet_size;
             let mut transfer = Transfer::new(room);
@@ -356,7 +365,7 @@ impl SerialPort {
                 }
                 if let Some(state) = parse_notification(transfer.received()) {
                     for complaint in state.complaints() {
-                        events.tell("line", &name, Some("serial"), complaint);
+                        events.tell("line", &name, Some(&line), complaint);
                     }
                     *lock(&reported) = Some(state);
                 }
@@ -366,7 +375,7 @@ impl SerialPort {
     }
 
     fn tell(&self, event: &str, text: impl Into<String>) {
-        self.events.tell(event, &self.device_name, Some("serial"), text);
+        self.events.tell(event, &self.device_name, Some(&self.line), text);
     }
 }
 

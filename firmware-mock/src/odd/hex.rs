@@ -5,6 +5,7 @@
 //! ```text
 //! 09 02 LL HH 01 01 00 80 32     # LL HH is the number of all bytes, as in wTotalLength
 //! 5a x64                         # the byte before, 64 times in all
+//! ( 09 04 NN 00 ) x255           # what is between the brackets, 255 times; NN counts from 0
 //! ```
 
 use serde::{Deserialize, Deserializer, de::Error};
@@ -25,8 +26,10 @@ impl<'de> Deserialize<'de> for Hex {
 /// The word that is none of the forms.
 pub(super) fn parse(text: &str) -> Result<Vec<u8>, String> {
     let words = text.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
+    let words = unrolled(&words.collect::<Vec<_>>())?;
     let (mut bytes, mut totals) = (Vec::new(), Vec::new());
     for word in words {
+        let word = word.as_str();
         if let Some(shift) = ["LL", "HH"].iter().position(|half| *half == word) {
             totals.push((bytes.len(), 8 * shift));
             bytes.push(0);
@@ -42,6 +45,22 @@ pub(super) fn parse(text: &str) -> Result<Vec<u8>, String> {
         bytes[at] = (total >> shift) as u8;
     }
     Ok(bytes)
+}
+
+/// The words, with those in brackets as often as they are wanted.
+fn unrolled(words: &[&str]) -> Result<Vec<String>, String> {
+    let plain = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let Some(open) = words.iter().position(|word| *word == "(") else { return Ok(plain(words)) };
+    let inside = &words[open + 1..];
+    let close = inside.iter().position(|word| *word == ")").ok_or("a bracket is not closed")?;
+    let times = inside.get(close + 1).and_then(|word| word.strip_prefix('x')?.parse::<u8>().ok());
+    let times = times.ok_or("a bracket without xN behind it, N at most 255")?;
+    let mut all = plain(&words[..open]);
+    for n in 0..times {
+        all.extend(inside[..close].iter().map(|word| word.replace("NN", &format!("{n:02x}"))));
+    }
+    all.extend(unrolled(&inside[close + 2..])?);
+    Ok(all)
 }
 
 /// Two digits a byte, with or without blanks between them.
@@ -62,6 +81,7 @@ mod tests {
     fn comments_lengths_and_repetitions_are_understood() {
         assert_eq!(parse("09 02 LL HH # head\n 0aff # rest"), Ok(vec![9, 2, 6, 0, 10, 255]));
         assert_eq!(parse("01 5a x3 02"), Ok(vec![1, 0x5a, 0x5a, 0x5a, 2]));
+        assert_eq!(parse("( 04 NN ) x3 05"), Ok(vec![4, 0, 4, 1, 4, 2, 5]));
         assert_eq!(parse("00 x300 LL HH").map(|bytes| bytes[300..].to_vec()), Ok(vec![0x2e, 0x01]));
     }
 
@@ -70,6 +90,7 @@ mod tests {
         assert!(parse("0").is_err_and(|why| why.contains("\"0\"")));
         assert!(parse("zz").is_err());
         assert!(parse("x3").is_err());
+        assert!(parse("( 01").is_err() && parse("( 01 )").is_err() && parse("01 )").is_err());
     }
 
     proptest! {
@@ -81,7 +102,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_bytes_or_an_error(text in "[0-9a-fxLH# \n]{0,40}") {
+        fn any_text_is_bytes_or_an_error(text in "[0-9a-fxLHN()# \n]{0,40}") {
             let _ = parse(&text);
         }
     }

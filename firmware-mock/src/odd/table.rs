@@ -64,7 +64,7 @@ pub struct Case {
     pub steps: Vec<Step>,
 }
 
-/// One thing that a program does; one of the first five is there.
+/// One thing that a program does; one of `open`, `read`, `write`, `control`, `serial` and `line` is there.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
@@ -78,6 +78,11 @@ pub struct Step {
     pub control: Option<String>,
     /// Makes this request of `usbpipe serial`, which prints `answer`.
     pub serial: Option<String>,
+    /// Writes the line `request` to this socket, which answers with `answer`.
+    pub line: Option<String>,
+    /// What is asked at `line`.
+    #[serde(default)]
+    pub request: String,
     /// The bytes that go through an outlet.
     #[serde(default)]
     pub hex: Hex,
@@ -251,7 +256,7 @@ mod tests {
     fn a_step_does_one_thing() {
         for device in Odd::all().map(Odd::device) {
             for step in device.case.iter().flat_map(|case| &case.steps) {
-                let things = [&step.open, &step.read, &step.write, &step.control, &step.serial];
+                let things = [&step.open, &step.read, &step.write, &step.control, &step.serial, &step.line];
                 assert_eq!(things.iter().filter(|thing| thing.is_some()).count(), 1, "{}: {step:?}", device.name);
             }
         }

@@ -162,7 +162,7 @@ impl Keeper {
         self.outlets.close().await;
         // Clients of the sockets may stay connected; what they share no longer holds the device.
         self.shared.detached("the daemon no longer bridges it".to_owned());
-        if let Some(serial) = self.shared.serial() {
+        for serial in self.shared.serials() {
             serial.detach().await;
         }
         self.shared.loan.set_free();

@@ -56,7 +56,10 @@ pub fn uses_port(config: &DeviceConfig) -> bool {
     match config.backend {
         Backend::Serial => true,
         Backend::Auto if config.matches.tty().is_some() => true,
-        Backend::Auto => config.serial.as_ref().is_some_and(|s| s.driver == Driver::Kernel) && config.pipes.is_empty(),
+        Backend::Auto => {
+            let is_kernels = config.serial_lines().next().is_some_and(|(_, serial)| serial.driver == Driver::Kernel);
+            is_kernels && config.pipes.is_empty()
+        }
         Backend::Nusb | Backend::Libusb | Backend::Usbip => false,
     }
 }
