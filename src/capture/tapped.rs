@@ -106,8 +106,8 @@ impl UsbDevice for TappedDevice {
         self.device.reset()
     }
 
-    fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
-        self.device.modem_lines()
+    fn modem_lines(&self, interface: u8) -> BoxFuture<'_, Option<ModemLines>> {
+        self.device.modem_lines(interface)
     }
 
     fn gone(&self) -> BoxFuture<'_, String> {

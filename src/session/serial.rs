@@ -333,7 +333,7 @@ impl SerialPort {
             Some(false) => "off",
             None => "untouched",
         };
-        let (wanted, now) = (lines.wanted(), device.modem_lines().await);
+        let (wanted, now) = (lines.wanted(), device.modem_lines(lines.function().control_interface).await);
         let (dtr, rts) = (now.map(|l| l.dtr).or(wanted.dtr), now.map(|l| l.rts).or(wanted.rts));
         let mut text = format!("dtr={} rts={} baud={} mode={}", on_off(dtr), on_off(rts), coding.baud, coding.mode);
         let reported = match (now, *lock(&self.reported)) {

@@ -46,7 +46,7 @@ impl UsbDevice for Simple {
         Box::pin(async { Ok(()) })
     }
 
-    fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
+    fn modem_lines(&self, _: u8) -> BoxFuture<'_, Option<ModemLines>> {
         let lines = ModemLines { dtr: true, rts: false, cts: false, dsr: false, dcd: false, ring: false };
         Box::pin(async move { Some(lines) })
     }
@@ -130,7 +130,7 @@ async fn next(pipe: &mut dyn Pipe) -> Transfer {
 #[tokio::test]
 async fn what_a_device_can_do_it_can_do_behind_a_tap() {
     let (_, device) = tapped(Ok(vec![1, 2]));
-    assert!(device.modem_lines().await.is_some_and(|lines| lines.dtr));
+    assert!(device.modem_lines(0).await.is_some_and(|lines| lines.dtr));
     assert!(matches!(device.claim(0, false).await, Err(OpenError::Busy(_))));
     assert_eq!(device.clear_halt(0x81).await, Err(TransferError::Stall));
     assert_eq!(device.gone().await, "gone");

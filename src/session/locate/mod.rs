@@ -35,8 +35,8 @@ pub struct Found {
     pub place: String,
     /// Where it is plugged in, if that is known: `1-1.4`.
     pub port: Option<String>,
-    /// While it lives, no other keeper finds the device.
-    pub taken: Option<taken::Mark>,
+    /// While they live, no other keeper finds the device.
+    pub taken: Vec<taken::Mark>,
 }
 
 /// Opens the device that `config` means.
