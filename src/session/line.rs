@@ -230,3 +230,41 @@ pub(super) const NEWS_DELAY: Duration = Duration::from_millis(500);
 /// The first and the longest pause after a failed transfer, or after halts that follow one another without a byte.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usb::caught;
+
+    #[tokio::test]
+    async fn a_line_whose_task_panics_has_a_problem_for_good_and_says_so() {
+        let events = Events::default();
+        let mut listener = events.listen();
+        let context = Context {
+            device: "probe".into(),
+            outlet: "ep_81".into(),
+            events,
+            counters: Arc::default(),
+            problem: Arc::default(),
+            openings: None,
+            eof: false,
+            attachments: watch::channel(None).1,
+            stop: watch::channel(false).1,
+        };
+        let problem = context.problem.clone();
+        let ended = context.on_panic();
+        let task = tokio::spawn(async move {
+            let task = async move {
+                let _line = context;
+                panic!("no such packet")
+            };
+            caught(task).await.unwrap_or_else(ended);
+        });
+        task.await.unwrap();
+        problem.clear();
+        let shown = problem.show(0).unwrap();
+        assert!(shown.starts_with("internal error: no such packet; this pipe is dead until"), "{shown}");
+        let event = listener.recv().await.unwrap();
+        assert_eq!((event.event.as_str(), event.outlet.as_deref(), &event.text), ("error", Some("ep_81"), &shown));
+    }
+}
