@@ -47,6 +47,23 @@ fn is_plain(c: char) -> bool {
 /// What the daemon and the demo put beside the devices. Compared without case, as some file systems do.
 const RESERVED: [&str; 4] = ["lock", "admin.sock", "detached", "mock.sock"];
 
+/// The name of a device's serial line, counted from 0: `serial`, `serial-2`.
+pub fn serial_line(nth: usize) -> String {
+    if nth == 0 { "serial".to_owned() } else { format!("serial-{}", nth + 1) }
+}
+
+/// The serial line that an outlet belongs to: `serial-2` of `serial-2.rx`, if it belongs to one.
+pub fn line_of_outlet(outlet: &str) -> Option<&str> {
+    let (line, _) = outlet.split_once('.')?;
+    is_serial_line(line).then_some(line)
+}
+
+/// Whether a serial line may be called so.
+pub fn is_serial_line(name: &str) -> bool {
+    let number = name.strip_prefix("serial-").and_then(|number| number.parse::<usize>().ok());
+    name == "serial" || number.is_some_and(|n| n > 1 && serial_line(n - 1) == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +113,18 @@ mod tests {
         assert_eq!(twin("zero", 1), "zero");
         assert_eq!(twin("zero", 2), "zero-2");
         assert!(twin(&"x".repeat(80), 17).ends_with("x-17"));
+    }
+
+    #[test]
+    fn serial_lines_are_counted_from_two_and_their_outlets_say_which_it_is() {
+        for nth in [0, 1, 9] {
+            let line = serial_line(nth);
+            assert!(is_serial_line(&line));
+            assert_eq!(line_of_outlet(&format!("{line}.rx")), Some(line.as_str()));
+        }
+        assert_eq!((serial_line(0), serial_line(1)), ("serial".to_owned(), "serial-2".to_owned()));
+        assert!(["serial-1", "serial-02", "serial-", "serialx", "ep_81"].iter().all(|name| !is_serial_line(name)));
+        assert_eq!(line_of_outlet("ep_81.sock"), None);
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(crate) enum Control {
     Done(Vec<u8>),
     /// Refused.
     Stall,
+    /// Not answered; offered again.
+    Nak,
     /// Will be done, without data, after this time.
     After(Duration),
 }
@@ -86,6 +88,8 @@ pub(crate) enum InStep {
     Done(Payload),
     /// Nothing to send now.
     Nak,
+    /// The transfer failed with this status.
+    Failed(i32),
 }
 
 /// The data of an IN transfer.

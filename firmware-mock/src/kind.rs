@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::odd::Odd;
+
 /// A simulated device, by the name it has on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
@@ -22,10 +24,12 @@ pub enum DeviceKind {
     Echo,
     /// 1209:0004: registers behind vendor requests.
     Regs,
+    /// One of `odd.toml`.
+    Odd(Odd),
 }
 
 impl DeviceKind {
-    /// Every kind, in the order of their bus ids.
+    /// Every kind with a bus id of its own, in the order of these.
     pub const ALL: [Self; 7] = [Self::Uno, Self::Leonardo, Self::Zero, Self::Knob, Self::Tone, Self::Echo, Self::Regs];
 
     /// The name of the first device of this kind.
@@ -38,18 +42,23 @@ impl DeviceKind {
             Self::Tone => "tone",
             Self::Echo => "echo",
             Self::Regs => "regs",
+            Self::Odd(odd) => &odd.device().name,
         }
     }
 
-    /// The port on bus 1 that the first device of this kind always has; twins come after the last of these.
-    pub(crate) fn port(self) -> u32 {
-        Self::ALL.iter().zip(1..).find_map(|(&kind, port)| (kind == self).then_some(port)).unwrap_or(0)
+    /// The port on bus 1 that the first device of this kind always has. Twins and odd devices come after the last of
+    /// these.
+    pub(crate) fn port(self) -> Option<u32> {
+        Self::ALL.iter().zip(1..).find_map(|(&kind, port)| (kind == self).then_some(port))
     }
 }
 
 impl fmt::Display for DeviceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self {
+            Self::Odd(_) => write!(f, "{ODD}{}", self.name()),
+            _ => f.write_str(self.name()),
+        }
     }
 }
 
@@ -57,6 +66,9 @@ impl FromStr for DeviceKind {
     type Err = UnknownKind;
 
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        if let Some(name) = text.strip_prefix(ODD) {
+            return Odd::find(name).map(Self::Odd).ok_or_else(|| UnknownKind(text.to_owned()));
+        }
         Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| UnknownKind(text.to_owned()))
     }
 }
@@ -68,11 +80,18 @@ pub struct UnknownKind(String);
 impl fmt::Display for UnknownKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no simulated device is called {:?}; there are", self.0)?;
-        DeviceKind::ALL.iter().try_for_each(|kind| write!(f, " {kind}"))
+        DeviceKind::ALL.iter().try_for_each(|kind| write!(f, " {kind}"))?;
+        match self.0.starts_with(ODD) {
+            true => Odd::all().try_for_each(|odd| write!(f, " {}", DeviceKind::Odd(odd))),
+            false => f.write_str(" odd:NAME"),
+        }
     }
 }
 
 impl std::error::Error for UnknownKind {}
+
+/// Before the name of a device of the table.
+const ODD: &str = "odd:";
 
 #[cfg(test)]
 mod tests {
@@ -82,8 +101,16 @@ mod tests {
     fn every_name_reads_back_and_ports_count_from_one() {
         for (kind, port) in DeviceKind::ALL.into_iter().zip(1..) {
             assert_eq!(kind.to_string().parse(), Ok(kind));
-            assert_eq!(kind.port(), port);
+            assert_eq!(kind.port(), Some(port));
         }
+    }
+
+    #[test]
+    fn odd_devices_read_back_and_an_unknown_one_is_answered_with_those_of_the_table() {
+        let first = DeviceKind::Odd(Odd::all().next().unwrap());
+        assert_eq!(first.to_string().parse(), Ok(first));
+        let error = "odd:nothing".parse::<DeviceKind>().unwrap_err().to_string();
+        assert!(error.contains(&first.to_string()), "{error}");
     }
 
     #[test]

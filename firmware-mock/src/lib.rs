@@ -9,7 +9,7 @@
 //! ```
 //!
 //! One job: behave like the devices of the table in the README, faults included. It refuses to be a USB stack: a
-//! device that is not in the table cannot be described from outside.
+//! device that is in neither table, that one or `odd.toml`, cannot be described from outside.
 //!
 //! ```no_run
 //! # async fn demo() -> std::io::Result<()> {
@@ -28,6 +28,7 @@ pub mod firmware;
 mod function;
 mod kind;
 mod mock;
+pub mod odd;
 pub mod os;
 mod outbox;
 mod port;

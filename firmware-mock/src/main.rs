@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use firmware_mock::odd::Odd;
 use firmware_mock::{Command, DeviceKind, Mock, os};
 use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
@@ -45,7 +46,7 @@ struct Serve {
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 
-    /// uno leonardo zero knob tone echo regs, or all; again for a twin, `zero*25` for 25 of them
+    /// uno leonardo zero knob tone echo regs, or all; odd:NAME or odd:all; again for a twin, `zero*25` for 25 of them
     #[arg(required = true, value_name = "DEVICE", value_parser = parse_devices)]
     devices: Vec<Devices>,
 }
@@ -128,8 +129,10 @@ fn bind_control(path: &std::path::Path) -> Result<(os::ControlListener, os::Cont
 }
 
 fn parse_devices(text: &str) -> Result<Devices, String> {
-    if text == "all" {
-        return Ok(Devices(DeviceKind::ALL.to_vec()));
+    match text {
+        "all" => return Ok(Devices(DeviceKind::ALL.to_vec())),
+        "odd:all" => return Ok(Devices(Odd::all().map(DeviceKind::Odd).collect())),
+        _ => {}
     }
     let (name, count) = text.split_once('*').unwrap_or((text, "1"));
     let kind = name.parse::<DeviceKind>().map_err(|error| format!("{error} all"))?;
@@ -175,7 +178,7 @@ Devices:
   tone      1-5  1209:0003  isochronous IN 0x83 and OUT 0x03, interface 1 setting 1
   echo      1-6  1209:0005  CDC ACM that sends back what it gets
   regs      1-7  1209:0004  registers behind vendor requests
-  Twins are called zero-2, zero-3 and follow from 1-8 on.
+  Twins are called zero-2, zero-3 and follow from 1-8 on, and so do odd devices: odd:NAME, or odd:all for all of odd.toml.
 
 Faults (--fault and the control socket; each answered with ok or error):
   unplug DEVICE MS        stall DEVICE EP         delay DEVICE EP MS

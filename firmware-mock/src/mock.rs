@@ -12,6 +12,7 @@ use crate::direct::{Direct, Regs, Tone, Zero};
 use crate::fault::Command;
 use crate::function::Function;
 use crate::kind::DeviceKind;
+use crate::odd::OddFunction;
 use crate::os::ControlListener;
 use crate::port::Port;
 use crate::server::{self, hub::Hub};
@@ -23,19 +24,18 @@ pub struct Mock {
 
 impl Mock {
     /// Plugs the devices in. The first of each kind has the kind's name and bus id; a second one is a twin,
-    /// `zero-2`, on the next free port after 1-7.
+    /// `zero-2`, on the next free port after 1-7, and so is each odd device.
     pub fn new(devices: &[DeviceKind]) -> Self {
         let now = Instant::now();
         let mut ports = Vec::with_capacity(devices.len());
         let mut next_port = DeviceKind::ALL.len() as u32;
         for (position, &kind) in devices.iter().enumerate() {
             let number = 1 + devices[..position].iter().filter(|&&before| before == kind).count();
-            let (name, port) = if number == 1 {
-                (kind.name().to_owned(), kind.port())
-            } else {
+            let name = if number == 1 { kind.name().to_owned() } else { format!("{}-{number}", kind.name()) };
+            let port = kind.port().filter(|_| number == 1).unwrap_or_else(|| {
                 next_port += 1;
-                (format!("{kind}-{number}"), next_port)
-            };
+                next_port
+            });
             ports.push((name, port, Port::new(plug(kind, number, now), now)));
         }
         Self { hub: Hub::new(ports) }
@@ -90,6 +90,7 @@ fn plug(kind: DeviceKind, number: usize, now: Instant) -> Box<dyn Function> {
         DeviceKind::Zero => Box::new(Direct::<Zero>::new()),
         DeviceKind::Tone => Box::new(Direct::<Tone>::new()),
         DeviceKind::Regs => Box::new(Direct::<Regs>::new()),
+        DeviceKind::Odd(odd) => Box::new(OddFunction::new(odd)),
     }
 }
 

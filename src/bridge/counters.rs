@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::usb::TransferError;
+
 /// Counters of one bridge since the daemon's start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -19,10 +21,30 @@ pub struct Counters {
     pub(crate) underruns: AtomicU64,
     pub(crate) bad_messages: AtomicU64,
     pub(crate) empty_transfers: AtomicU64,
+    /// Those of the bad messages that were longer than a transfer may be.
+    pub(crate) long_messages: AtomicU64,
+    /// Isochronous packets that failed on the bus, and how the last of them did.
+    pub(crate) failed_packets: AtomicU64,
+    packet_error: AtomicU64,
     pub(crate) opens: AtomicU64,
     pub(crate) open: AtomicBool,
-    /// Told when isochronous packets are lost, so that somebody else can say so.
+    /// Notified when isochronous packets are lost or messages refused, so that another task can report it.
     pub(crate) loss: Notify,
+}
+
+/// What was refused, or failed in part, so far; totals since the daemon's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// Messages longer than a transfer may be.
+    pub long_messages: u64,
+    /// Other messages that are none of the framing's.
+    pub bad_messages: u64,
+    /// Isochronous packets that failed on the bus.
+    pub failed_packets: u64,
+    /// Isochronous packets that did not.
+    pub packets: u64,
+    /// Bytes that did not arrive.
+    pub lost_bytes: u64,
 }
 
 /// The values of [`Counters`] at one moment.
@@ -87,7 +109,40 @@ impl Counters {
         }
     }
 
-    /// Resolves when isochronous packets were lost since the last time.
+    /// What was refused or failed so far.
+    pub fn refusals(&self) -> Refusals {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let long_messages = get(&self.long_messages);
+        Refusals {
+            long_messages,
+            bad_messages: get(&self.bad_messages).saturating_sub(long_messages),
+            failed_packets: get(&self.failed_packets),
+            packets: get(&self.packets),
+            lost_bytes: get(&self.lost_bytes),
+        }
+    }
+
+    /// How the last isochronous packet failed that did.
+    pub fn packet_error(&self) -> TransferError {
+        unpack(self.packet_error.load(Ordering::Relaxed))
+    }
+
+    /// A message was refused: it is none of the framing's, or longer than a transfer may be.
+    pub(crate) fn refuse_message(&self, is_long: bool) {
+        add(&self.long_messages, is_long.into());
+        add(&self.bad_messages, 1);
+        self.loss.notify_one();
+    }
+
+    /// Isochronous packets failed on the bus, the last of them so. They count as lost, too.
+    pub(crate) fn fail_packets(&self, packets: usize, error: TransferError) {
+        add(&self.failed_packets, packets);
+        add(&self.lost_packets, packets);
+        self.packet_error.store(pack(error), Ordering::Relaxed);
+        self.loss.notify_one();
+    }
+
+    /// Resolves when isochronous packets were lost or messages refused since the last time.
     pub async fn loss(&self) {
         self.loss.notified().await;
     }
@@ -128,6 +183,63 @@ impl Counters {
     }
 }
 
+/// An error as a number, so that it needs no lock.
+fn pack(error: TransferError) -> u64 {
+    match error {
+        TransferError::Stall => STALL,
+        TransferError::Cancelled => CANCELLED,
+        TransferError::Disconnected => DISCONNECTED,
+        TransferError::Overflow => OVERFLOW,
+        TransferError::Timeout => TIMEOUT,
+        TransferError::Invalid => INVALID,
+        TransferError::Io(errno) => u64::from(errno as u32),
+    }
+}
+
+fn unpack(number: u64) -> TransferError {
+    match number {
+        STALL => TransferError::Stall,
+        CANCELLED => TransferError::Cancelled,
+        DISCONNECTED => TransferError::Disconnected,
+        OVERFLOW => TransferError::Overflow,
+        TIMEOUT => TransferError::Timeout,
+        INVALID => TransferError::Invalid,
+        errno => TransferError::Io(errno as u32 as i32),
+    }
+}
+
+/// Beyond every errno.
+const STALL: u64 = 1 << 32;
+const CANCELLED: u64 = STALL + 1;
+const DISCONNECTED: u64 = STALL + 2;
+const OVERFLOW: u64 = STALL + 3;
+const TIMEOUT: u64 = STALL + 4;
+const INVALID: u64 = STALL + 5;
+
 pub(super) fn add(counter: &AtomicU64, n: usize) {
     counter.fetch_add(n as u64, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_packet_failed_reads_back() {
+        use TransferError::{Cancelled, Disconnected, Invalid, Io, Overflow, Stall, Timeout};
+        let counters = Counters::default();
+        for error in [Stall, Cancelled, Disconnected, Overflow, Timeout, Invalid, Io(71), Io(-1)] {
+            counters.fail_packets(2, error);
+            assert_eq!(counters.packet_error(), error);
+        }
+        assert_eq!((counters.refusals().failed_packets, counters.lost_packets()), (16, 16));
+    }
+
+    #[test]
+    fn long_messages_are_told_from_malformed_ones() {
+        let counters = Counters::default();
+        [true, false, true].into_iter().for_each(|is_long| counters.refuse_message(is_long));
+        let Refusals { long_messages, bad_messages, .. } = counters.refusals();
+        assert_eq!((long_messages, bad_messages, counters.snapshot().bad_messages), (2, 1, 3));
+    }
 }

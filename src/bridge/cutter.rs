@@ -6,7 +6,6 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use super::Counters;
-use super::counters::add;
 use super::deframe::{Decoded, Decoder};
 use super::frame::Framing;
 use crate::outlet::{Message, Source};
@@ -60,7 +59,7 @@ impl Cutter {
             && cut.decoder.is_inside()
         {
             cut.restart();
-            add(&counters.bad_messages, 1);
+            counters.refuse_message(false);
         }
     }
 }
@@ -74,7 +73,7 @@ fn poll_whole(
     loop {
         match ready!(source.poll_message(cx, out))? {
             Message::Of(n) => return Poll::Ready(Ok(Some(n))),
-            Message::TooLong => add(&counters.bad_messages, 1),
+            Message::TooLong => counters.refuse_message(true),
             Message::End => return Poll::Ready(Ok(None)),
         }
     }
@@ -102,7 +101,8 @@ impl Cut {
             self.start += used;
             match decoded {
                 Decoded::More => {}
-                Decoded::Bad => add(&counters.bad_messages, 1),
+                Decoded::Bad => counters.refuse_message(false),
+                Decoded::TooLong => counters.refuse_message(true),
                 Decoded::Message(n) => {
                     out[..n].copy_from_slice(&self.message[..n]);
                     return Poll::Ready(Ok(Some(n)));

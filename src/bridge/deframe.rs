@@ -7,7 +7,7 @@ pub(super) enum Decoder {
     /// u32 little-endian length, then the bytes.
     Length { header: [u8; 4], have: usize, left: Option<usize>, skipping: bool },
     /// Lines of hex.
-    Hex { nibble: Option<u8>, started: bool, bad: bool },
+    Hex { nibble: Option<u8>, started: bool, bad: bool, long: bool },
 }
 
 /// What became of the input.
@@ -17,8 +17,10 @@ pub(super) enum Decoded {
     More,
     /// A message is complete, with this many bytes.
     Message(usize),
-    /// A message was refused.
+    /// A message was refused: it is malformed.
     Bad,
+    /// A message was refused: it is longer than there is room for.
+    TooLong,
 }
 
 impl Decoder {
@@ -27,7 +29,7 @@ impl Decoder {
     }
 
     pub(super) fn hex() -> Self {
-        Self::Hex { nibble: None, started: false, bad: false }
+        Self::Hex { nibble: None, started: false, bad: false, long: false }
     }
 
     /// Whether a message has begun and is not complete.
@@ -44,7 +46,7 @@ impl Decoder {
             Self::Length { header, have, left, skipping } => {
                 decode_length(header, have, left, skipping, input, out, filled)
             }
-            Self::Hex { nibble, started, bad } => decode_hex(nibble, started, bad, input, out, filled),
+            Self::Hex { nibble, started, bad, long } => decode_hex(nibble, started, (bad, long), input, out, filled),
         };
         if result.1 != Decoded::More {
             *filled = 0;
@@ -87,13 +89,13 @@ fn decode_length(
     *left = None;
     *have = 0;
     let refused = std::mem::take(skipping);
-    (used, if refused { Decoded::Bad } else { Decoded::Message(*filled) })
+    (used, if refused { Decoded::TooLong } else { Decoded::Message(*filled) })
 }
 
 fn decode_hex(
     nibble: &mut Option<u8>,
     started: &mut bool,
-    bad: &mut bool,
+    (bad, long): (&mut bool, &mut bool),
     input: &[u8],
     out: &mut [u8],
     filled: &mut usize,
@@ -101,9 +103,11 @@ fn decode_hex(
     for (at, &byte) in input.iter().enumerate() {
         match byte {
             b'\n' => {
-                let refused = std::mem::take(bad) | nibble.take().is_some();
+                let is_bad = std::mem::take(bad) | nibble.take().is_some();
+                let is_long = std::mem::take(long);
                 *started = false;
-                return (at + 1, if refused { Decoded::Bad } else { Decoded::Message(*filled) });
+                let message = if is_long { Decoded::TooLong } else { Decoded::Message(*filled) };
+                return (at + 1, if is_bad { Decoded::Bad } else { message });
             }
             b' ' | b'\t' | b'\r' => {}
             _ => {
@@ -118,7 +122,7 @@ fn decode_hex(
                         out[*filled] = high << 4 | digit as u8;
                         *filled += 1;
                     }
-                    Some(_) => *bad = true,
+                    Some(_) => *long = true,
                 }
             }
         }
@@ -142,7 +146,7 @@ mod tests {
                 match decoded {
                     Decoded::More => {}
                     Decoded::Message(n) => messages.push(Some(out[..n].to_vec())),
-                    Decoded::Bad => messages.push(None),
+                    Decoded::Bad | Decoded::TooLong => messages.push(None),
                 }
             }
         }

@@ -153,10 +153,13 @@ impl InPump for IsoIn {
     fn take(&mut self, transfer: Transfer) {
         match transfer.status {
             Ok(()) => {
-                let good = transfer.packets.iter().filter(|p| p.status.is_ok()).count();
+                let failures = transfer.packets.iter().filter_map(|p| p.status.err());
+                let (failed, last) = failures.fold((0, None), |(n, _), error| (n + 1, Some(error)));
                 add(&self.stock.counters.transfers, 1);
-                add(&self.stock.counters.packets, good);
-                add(&self.stock.counters.lost_packets, transfer.packets.len() - good);
+                add(&self.stock.counters.packets, transfer.packets.len() - failed);
+                if let Some(error) = last {
+                    self.stock.counters.fail_packets(failed, error);
+                }
                 add(&self.stock.counters.bytes, transfer.actual);
                 self.stock.ring.push(transfer);
             }
@@ -207,8 +210,8 @@ impl Place {
         let bad = rest.iter().filter(|p| p.status.is_err()).count();
         let good = rest.iter().filter(|p| p.status.is_ok() && p.actual > 0).count();
         let bytes = rest.iter().map(|p| p.actual).sum();
-        account.lost_packets(good + bad, bytes);
-        // Bad ones were counted for the pipe when they came.
+        // Bad ones are no fault of the reader, and were counted for the pipe when they came.
+        account.lost_packets(good, bytes);
         add(&counters.lost_packets, good);
         add(&counters.lost_bytes, bytes);
         self.gap += (good + bad) as u64;
@@ -259,7 +262,6 @@ impl Place {
                 continue;
             };
             if packet.status.is_err() && !self.frame.is_split() {
-                account.lost_packets(1, 0);
                 self.gap += 1;
                 self.packet += 1;
                 continue;

@@ -286,10 +286,13 @@ impl IsoOut {
     fn take(&mut self, transfer: Transfer) {
         match transfer.status {
             Ok(()) => {
-                let bad = transfer.packets.iter().filter(|p| p.status.is_err()).count();
+                let failures = transfer.packets.iter().filter_map(|p| p.status.err());
+                let (failed, last) = failures.fold((0, None), |(n, _), error| (n + 1, Some(error)));
                 add(&self.counters.transfers, 1);
-                add(&self.counters.packets, transfer.packets.len() - bad);
-                add(&self.counters.lost_packets, bad);
+                add(&self.counters.packets, transfer.packets.len() - failed);
+                if let Some(error) = last {
+                    self.counters.fail_packets(failed, error);
+                }
                 add(&self.counters.bytes, transfer.actual);
             }
             Err(error) => {

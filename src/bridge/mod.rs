@@ -29,7 +29,7 @@ mod writers;
 pub use account::{Account, Tally};
 pub use bulk_in::BulkIn;
 pub use bulk_out::{BulkOut, Sizes};
-pub use counters::{Counters, Snapshot};
+pub use counters::{Counters, Refusals, Snapshot};
 pub use frame::Framing;
 pub(crate) use in_pump::InPump;
 pub use iso_in::{IsoIn, IsoShape};

@@ -11,7 +11,7 @@ use super::pcapng::{self, MOST_CAPTURED};
 use super::spool::Spool;
 use super::tapped::TappedDevice;
 use super::usbmon::{Event, HEADER};
-use crate::usb::{TransferError, UsbDevice, standard};
+use crate::usb::{TransferError, UsbDevice, enumerate};
 
 /// The tap of one device.
 #[derive(Default)]
@@ -148,13 +148,8 @@ impl Drop for Capture {
 /// # Errors
 /// Those of the control transfers.
 pub async fn introduce(device: Arc<dyn UsbDevice>) -> Result<(), TransferError> {
-    let ask = |setup| device.control(setup, Vec::new(), INTRODUCTION_TIMEOUT);
-    ask(standard::get_device_descriptor()).await?;
-    let head = ask(standard::get_configuration_descriptor(0, CONFIGURATION_HEAD)).await?;
-    if let [_, _, low, high, ..] = head[..] {
-        ask(standard::get_configuration_descriptor(0, u16::from_le_bytes([low, high]))).await?;
-    }
-    Ok(())
+    enumerate::read_device(&*device, INTRODUCTION_TIMEOUT).await?;
+    enumerate::read_configuration(&*device, 0, INTRODUCTION_TIMEOUT).await.map(drop)
 }
 
 impl fmt::Display for Refused {
@@ -169,5 +164,3 @@ impl std::error::Error for Refused {}
 const MOST_LISTENERS: usize = 8;
 /// Nobody's end is held up for long by a device that does not answer.
 const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of a configuration descriptor without what belongs to it: USB 2.0, 9.6.3.
-const CONFIGURATION_HEAD: u16 = 9;

@@ -108,8 +108,8 @@ impl UsbDevice for TappedDevice {
         self.device.reset()
     }
 
-    fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
-        self.device.modem_lines()
+    fn modem_lines(&self, interface: u8) -> BoxFuture<'_, Option<ModemLines>> {
+        self.device.modem_lines(interface)
     }
 
     fn set_flow_control(&self, flow: FlowControl) -> BoxFuture<'_, Result<(), TransferError>> {

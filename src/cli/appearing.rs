@@ -14,7 +14,7 @@ use super::options::BridgeArgs;
 use crate::config::{Backend, DeviceConfig, Match, SerialConfig};
 use crate::name;
 use crate::selector::Selector;
-use crate::serial::find_function;
+use crate::serial::find_functions;
 use crate::session::{Arrivals, Found, Own, fits, locate};
 use crate::usb::local::{self, LocalDevice};
 
@@ -214,14 +214,17 @@ fn named(device: &LocalDevice, wanted: &DeviceConfig, options: &BridgeArgs, is_t
     if is_twin {
         matches.port = Some(device.place.clone());
     }
-    let by_port = !options.wants_usb() && has_kernel_port(device);
-    let serial = by_port.then(|| options.serial_line(wanted));
-    DeviceConfig { name, matches, serial, ..wanted.clone() }
+    let functions = if options.wants_usb() { 0 } else { kernel_ports(device) };
+    let serial = (functions > 0).then(|| options.serial_line(wanted));
+    // An interface that was asked for is the one line's alone.
+    let others = if options.take.interface.is_some() { 0 } else { functions };
+    let more_serial = (1..others).map(|nth| (nth, options.serial_line(wanted))).collect();
+    DeviceConfig { name, matches, serial, more_serial, ..wanted.clone() }
 }
 
 /// The kernel makes a serial port of every CDC ACM function, and programs of this machine may use it as well.
-fn has_kernel_port(device: &LocalDevice) -> bool {
-    device.descriptors().is_ok_and(|d| find_function(&d, None).is_some())
+fn kernel_ports(device: &LocalDevice) -> usize {
+    device.descriptors().map_or(0, |d| find_functions(&d).len())
 }
 
 /// What people were told last, so that they are told only news.

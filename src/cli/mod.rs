@@ -82,7 +82,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 
 use crate::daemon::default_run_dir;
-use crate::usb::take_turns;
+use crate::usb::{nusb, take_turns};
 use args::{Args, Command, ConfigCommand};
 
 /// Runs the program and gives its exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.
@@ -95,6 +95,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    nusb::watch_thread();
     logging::start(args.verbose, default_level(&args.command), log_file(&args.command).as_deref());
     match dispatch(args) {
         Ok(code) => exit(code),

@@ -111,7 +111,7 @@ impl Device {
 
 impl Interface {
     fn new(setting: &AltSetting, place: &str, configuration: u8) -> Self {
-        let AltSetting { interface, setting: alt, class, subclass, protocol, endpoints } = setting;
+        let AltSetting { interface, setting: alt, class, subclass, protocol, endpoints, .. } = setting;
         Self {
             interface: *interface,
             alt: *alt,

@@ -28,8 +28,10 @@ pub struct DeviceConfig {
     pub access: Access,
     /// The bridged endpoints, no two with one address.
     pub pipes: Vec<PipeConfig>,
-    /// The serial function, if bridged.
+    /// The first serial function, if bridged.
     pub serial: Option<SerialConfig>,
+    /// Others, with their number counted from 0: 1 is `serial-2`.
+    pub more_serial: Vec<(usize, SerialConfig)>,
     /// What programs open, where neither `pipes` nor `serial` say it and everything is bridged; FIFOs, and a terminal
     /// for a serial function.
     pub outlets: Vec<OutletKind>,
@@ -129,10 +131,19 @@ impl DeviceConfig {
             access: Access::default(),
             pipes: Vec::new(),
             serial: None,
+            more_serial: Vec::new(),
             outlets: kinds::of_device(),
             endpoints: EndpointDefaults::default(),
             detach: false,
         }
+    }
+}
+
+impl DeviceConfig {
+    /// Its serial lines with their numbers, counted from 0.
+    pub fn serial_lines(&self) -> impl Iterator<Item = (usize, &SerialConfig)> {
+        let more = self.more_serial.iter().map(|(nth, serial)| (*nth, serial));
+        self.serial.iter().map(|serial| (0, serial)).chain(more)
     }
 }
 

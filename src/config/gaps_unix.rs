@@ -12,7 +12,7 @@ pub(super) const GAPS: &[Gap] = &[
 ];
 
 fn pipes(device: &TypedDevice) -> Places {
-    let serial = device.serial.iter().filter_map(|serial| serial.get_ref().outlets.as_ref());
+    let serial = device.serials().filter_map(|serial| serial.get_ref().outlets.as_ref());
     let pipes = device.pipe.iter().filter_map(|pipe| pipe.get_ref().outlets.as_ref());
     let all = serial.chain(pipes).flat_map(Spanned::get_ref);
     all.filter(|outlet| *outlet.get_ref() == OutletKind::Pipe).map(Spanned::span).collect()
@@ -20,7 +20,7 @@ fn pipes(device: &TypedDevice) -> Places {
 
 fn sddl(device: &TypedDevice) -> Places {
     let pipes = device.pipe.iter().map(|pipe| &pipe.get_ref().sddl);
-    let serial = device.serial.iter().map(|serial| &serial.get_ref().sddl);
+    let serial = device.serials().map(|serial| &serial.get_ref().sddl);
     [&device.sddl].into_iter().chain(pipes).chain(serial).flatten().map(Spanned::span).collect()
 }
 

@@ -24,7 +24,7 @@ pub(super) const GAPS: &[Gap] = &[
 
 fn owners_and_modes(device: &TypedDevice) -> Places {
     let pipes = device.pipe.iter().map(Spanned::get_ref);
-    let serial = device.serial.iter().map(Spanned::get_ref);
+    let serial = device.serials().map(Spanned::get_ref);
     let names = [&device.owner, &device.group].into_iter();
     let names = names.chain(pipes.clone().flat_map(|pipe| [&pipe.owner, &pipe.group]));
     let names = names.chain(serial.flat_map(|serial| [&serial.owner, &serial.group])).flatten().map(Spanned::span);
@@ -34,7 +34,7 @@ fn owners_and_modes(device: &TypedDevice) -> Places {
 
 /// Outlets of these kinds, wherever they stand.
 fn outlets(device: &TypedDevice, kinds: &[OutletKind]) -> Places {
-    let serial = device.serial.iter().filter_map(|serial| serial.get_ref().outlets.as_ref());
+    let serial = device.serials().filter_map(|serial| serial.get_ref().outlets.as_ref());
     let pipes = device.pipe.iter().filter_map(|pipe| pipe.get_ref().outlets.as_ref());
     let all = serial.chain(pipes).flat_map(Spanned::get_ref);
     all.filter(|outlet| kinds.contains(outlet.get_ref())).map(Spanned::span).collect()

@@ -52,8 +52,8 @@ pub use device::{Access, Backend, DeviceConfig, EndpointDefaults, Match, Unplug}
 pub use error::ConfigError;
 pub use find::{NotFound, find};
 pub use pipe::{
-    DEFAULT_QUEUE, Framing, Idle, OnOpen, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, Patience, PipeConfig,
-    StallPolicy, Underrun, Writers,
+    DEFAULT_QUEUE, DEFAULT_TRANSFER, Framing, Idle, OnOpen, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, Patience,
+    PipeConfig, StallPolicy, Underrun, Writers,
 };
 pub use programs::missing_programs;
 pub use serial::{Driver, Flow, PROFILES, Program, ResetPolicy, SerialConfig, Unread};

@@ -19,8 +19,9 @@ pub struct PipeConfig {
     pub outlets: Vec<OutletKind>,
     /// How transfers look to programs.
     pub framing: Framing,
-    /// Bytes a transfer, 1 to 16 MiB, before it is rounded to wMaxPacketSize; 65536.
-    pub transfer: u32,
+    /// Bytes a transfer, 1 to 16 MiB, before it is rounded to wMaxPacketSize; `None` is one packet of an interrupt IN
+    /// endpoint, else [`DEFAULT_TRANSFER`].
+    pub transfer: Option<u32>,
     /// Transfers in flight, 1 to 256. `transfer` × `queue` is at most 64 MiB. `None` is [`DEFAULT_QUEUE`], or for an
     /// isochronous endpoint as many as its interval asks for.
     pub queue: Option<u16>,
@@ -30,8 +31,9 @@ pub struct PipeConfig {
     pub on_open: OnOpen,
     /// What follows a halt.
     pub stall: StallPolicy,
-    /// OUT, packet framings: close messages that fill their last packet by a ZLP; true.
-    pub zlp: bool,
+    /// OUT, packet framings: close messages that fill their last packet by a ZLP; `None` does so on bulk endpoints, while
+    /// a report of an interrupt endpoint has a length that both sides know.
+    pub zlp: Option<bool>,
     /// OUT: how long written bytes may take to reach the device at the end; 1 s.
     pub flush: Duration,
     /// IN: how long a slow reader may hold up the others; 1 s.
@@ -151,6 +153,9 @@ pub const PACKET_FIFO_MAX: u32 = 4096;
 /// Largest transfer in bytes that a SEQPACKET socket keeps whole with the buffers that Linux gives it: unix(7).
 pub const PACKET_SOCKET_MAX: u32 = 128 * 1024;
 
+/// Bytes a transfer where nothing else is said.
+pub const DEFAULT_TRANSFER: u32 = 65536;
+
 /// Transfers in flight where nothing else is said.
 pub const DEFAULT_QUEUE: u16 = 8;
 
@@ -183,12 +188,12 @@ impl PipeConfig {
             alt: None,
             outlets: kinds::of_endpoint(),
             framing: Framing::default(),
-            transfer: 65536,
+            transfer: None,
             queue: None,
             idle: Idle::default(),
             on_open: OnOpen::default(),
             stall: StallPolicy::default(),
-            zlp: true,
+            zlp: None,
             flush: Duration::from_secs(1),
             patience: Patience::default(),
             writers: Writers::default(),
@@ -198,6 +203,11 @@ impl PipeConfig {
             buffer: Duration::from_millis(250),
             access: Access::default(),
         }
+    }
+
+    /// The most bytes of a transfer, whatever the endpoint is; in packet framing no more than the outlets keep together.
+    pub fn longest_transfer(&self) -> u32 {
+        self.transfer.unwrap_or(DEFAULT_TRANSFER).min(self.framing.longest_transfer(&self.outlets))
     }
 
     /// Whether bytes go from the device to programs: bit 7 of the endpoint address.

@@ -11,7 +11,7 @@ use super::typed;
 pub fn missing_programs(text: &str, file: &Path) -> Vec<ConfigError> {
     let source = Source::new(text, file);
     let Ok(typed) = typed::read(&source) else { return Vec::new() };
-    let serials = typed.device.iter().filter_map(|device| device.get_ref().serial.as_ref());
+    let serials = typed.device.iter().flat_map(|device| device.get_ref().serials());
     let programs = serials.filter_map(|serial| serial.get_ref().run.as_ref()?.get_ref().first());
     let missing = programs.filter_map(|program| {
         let why = find(program.get_ref(), &source.folder()).err()?;

@@ -123,8 +123,12 @@ fn the_example_of_the_contract_is_understood() {
     let serial = arduino.serial.as_ref().unwrap();
     assert_eq!((serial.baud, serial.reset, serial.driver), (Some(115_200), ResetPolicy::OnOpen, Driver::Kernel));
     assert_eq!(serial.outlets, [OutletKind::Fifo, OutletKind::Tty, OutletKind::Socket]);
-    let first =
-        PipeConfig { outlets: vec![OutletKind::Fifo, OutletKind::Socket], queue: Some(8), ..PipeConfig::new(0x81) };
+    let first = PipeConfig {
+        outlets: vec![OutletKind::Fifo, OutletKind::Socket],
+        transfer: Some(65536),
+        queue: Some(8),
+        ..PipeConfig::new(0x81)
+    };
     let second = PipeConfig { interface: Some(1), alt: Some(1), ..PipeConfig::new(0x83) };
     assert_eq!(probe.pipes, [first, second]);
 }
@@ -152,7 +156,7 @@ fn every_key_is_understood() {
         alt: Some(2),
         outlets: vec![OutletKind::Socket],
         framing: Framing::Jsonl,
-        transfer: 1 << 20,
+        transfer: Some(1 << 20),
         queue: Some(64),
         idle: Idle::Drain,
         on_open: OnOpen::Discard,
@@ -163,7 +167,7 @@ fn every_key_is_understood() {
         ..PipeConfig::new(0x81)
     };
     let output = PipeConfig {
-        zlp: false,
+        zlp: Some(false),
         flush: Duration::from_secs(120),
         writers: Writers::One,
         prebuffer: Duration::from_millis(100),
@@ -254,7 +258,7 @@ fn a_remote_device_has_the_user_driver_by_default() {
 #[test]
 fn a_fifo_in_packet_framing_has_transfers_that_it_can_keep_whole() {
     let packets = |outlet: &str| pipe(&format!("endpoint = 0x81\nframing = \"packet\"\noutlets = [\"{outlet}\"]"));
-    let transfer = |outlet: &str| parse(&packets(outlet)).devices[0].pipes[0].transfer;
+    let transfer = |outlet: &str| parse(&packets(outlet)).devices[0].pipes[0].longest_transfer();
     assert_eq!(["fifo", "socket", "pipe"].map(transfer), [4096, 65536, 65536]);
     assert_refused(&(packets("fifo") + "transfer = 4097"), "8:12", "at most 4096");
 }
@@ -329,6 +333,25 @@ fn endpoints_are_addresses_and_different() {
     );
     let alts = "endpoint = 0x81\ninterface = 1\nalt = 1\n[[device.pipe]]\nendpoint = 2\ninterface = 1\nalt = 2";
     assert_refused(&pipe(alts), "11:7", "one alternate setting at a time");
+}
+
+#[test]
+fn a_device_has_several_serial_lines_of_one_driver() {
+    let text =
+        "[[device]]\nname = \"d\"\nmatch = { vid = 1 }\n[device.serial]\nbaud = 1\n[device.serial-2]\nbaud = 2\n";
+    let device = &parse(text).devices[0];
+    let speeds: Vec<(usize, Option<u32>)> = device.serial_lines().map(|(nth, serial)| (nth, serial.baud)).collect();
+    assert_eq!(speeds, [(0, Some(1)), (1, Some(2))]);
+    assert_refused(&format!("{text}driver = \"user\""), "6:1", "the same `driver`");
+    assert_refused("[[device]]\n[device.serial-5]", "2:9", "unknown key `serial-5`");
+}
+
+#[test]
+fn a_zlp_closes_messages_and_a_stream_has_none() {
+    assert_refused(&pipe("endpoint = 2\nzlp = true"), "6:7", "`zlp` closes messages");
+    let framed = parse(&pipe("endpoint = 2\nzlp = true\nframing = \"length\""));
+    assert_eq!(framed.devices[0].pipes[0].zlp, Some(true));
+    assert_eq!(parse(&pipe("endpoint = 2")).devices[0].pipes[0].zlp, None, "as the endpoint's type has it");
 }
 
 #[test]

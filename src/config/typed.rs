@@ -38,6 +38,12 @@ pub(super) struct TypedDevice {
     pub(super) mode: Typed<Value>,
     pub(super) sddl: Typed<String>,
     pub(super) serial: Typed<TypedSerial>,
+    #[serde(rename = "serial-2")]
+    pub(super) serial_2: Typed<TypedSerial>,
+    #[serde(rename = "serial-3")]
+    pub(super) serial_3: Typed<TypedSerial>,
+    #[serde(rename = "serial-4")]
+    pub(super) serial_4: Typed<TypedSerial>,
     #[serde(default)]
     pub(super) pipe: Vec<Spanned<TypedPipe>>,
 }
@@ -103,6 +109,13 @@ pub(super) struct TypedSerial {
     pub(super) owner: Typed<String>,
     pub(super) group: Typed<String>,
     pub(super) sddl: Typed<String>,
+}
+
+impl TypedDevice {
+    /// The tables of its serial lines.
+    pub(super) fn serials(&self) -> impl Iterator<Item = &Spanned<TypedSerial>> + Clone {
+        [&self.serial, &self.serial_2, &self.serial_3, &self.serial_4].into_iter().flatten()
+    }
 }
 
 /// Reads the text, or says at which place it has no such shape.

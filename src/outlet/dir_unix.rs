@@ -161,10 +161,10 @@ impl Dir {
     /// Removes what daemons make in a device's directory; anything else stays, also under the name of an outlet.
     pub fn clear(&self) {
         for name in self.entries() {
-            let is_outlet = name.starts_with("ep_") || name.starts_with("serial.");
+            let is_outlet = name.starts_with("ep_") || is_of_serial_line(&name);
             let is_ours = match self.kind(&name) {
                 Some(SFlag::S_IFIFO | SFlag::S_IFSOCK) => is_outlet,
-                Some(SFlag::S_IFLNK) => LINKS.contains(&name.as_str()),
+                Some(SFlag::S_IFLNK) => is_link_to_terminal(&name),
                 Some(SFlag::S_IFREG) => name == "device.json" || name == ".device.json.new",
                 _ => false,
             };
@@ -292,8 +292,19 @@ fn failed(path: &Path, problem: &str, cause: Errno) -> DirError {
     DirError::from_io(path, problem, cause.into())
 }
 
-/// Links to terminals, and what they are called until they stand.
-const LINKS: [&str; 4] = ["serial.tty", ".serial.tty.new", "serial.lent", ".serial.lent.new"];
+/// Whether an outlet of a serial line may be called so: `serial.rx`, `serial-2.rx`.
+fn is_of_serial_line(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("serial") else { return false };
+    let number = rest.strip_prefix('-').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    number.unwrap_or(rest).starts_with('.')
+}
+
+/// Whether a link to a terminal is called so, or until it stands.
+fn is_link_to_terminal(name: &str) -> bool {
+    let standing = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")).unwrap_or(name);
+    is_of_serial_line(standing) && (standing.ends_with(".tty") || standing.ends_with(".lent"))
+}
+
 /// Bytes of `sun_path`, with the NUL at its end.
 const LONGEST_ADDRESS: usize = 108;
 const DIR_MODE: Mode = Mode::S_IRWXU.union(Mode::S_IRGRP).union(Mode::S_IXGRP);

@@ -50,7 +50,7 @@ impl Lines {
     pub async fn is_dtr_on(&self, device: &dyn UsbDevice) -> bool {
         match self.wanted.dtr {
             Some(on) => on,
-            None => device.modem_lines().await.is_some_and(|lines| lines.dtr),
+            None => device.modem_lines(self.function.control_interface).await.is_some_and(|lines| lines.dtr),
         }
     }
 
@@ -143,7 +143,7 @@ impl Lines {
         let (dtr, rts) = match self.wanted {
             Wanted { dtr: Some(dtr), rts: Some(rts), .. } => (dtr, rts),
             Wanted { dtr, rts, .. } => {
-                let now = device.modem_lines().await;
+                let now = device.modem_lines(self.function.control_interface).await;
                 (dtr.or(now.map(|l| l.dtr)).unwrap_or(false), rts.or(now.map(|l| l.rts)).unwrap_or(false))
             }
         };

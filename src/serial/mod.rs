@@ -11,7 +11,7 @@ pub mod port;
 mod reset;
 
 pub use boards::{board_name, counterpart, is_bootloader};
-pub use cdc_acm::{Function, LineCoding, find_function};
+pub use cdc_acm::{Function, LineCoding, find_function, find_functions};
 pub use gate::{Gate, Hold};
 pub use lines::{Lines, Wanted};
 pub use notification::{SerialState, parse_notification};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::refused;
 use crate::request::hex;
 use crate::request::{Answer, ControlRequest, DescriptorKind, ErrorName};
-use crate::usb::descriptors::{Descriptors, first_language};
+use crate::usb::descriptors::Descriptors;
 use crate::usb::errno::EBUSY;
-use crate::usb::{Setup, TransferError, UsbDevice, standard};
+use crate::usb::{Setup, TransferError, UsbDevice, enumerate};
 
 /// Carries out one request of the text grammar.
 pub async fn execute(device: &dyn UsbDevice, request: &ControlRequest, timeout: Duration) -> Answer {
@@ -24,18 +24,7 @@ pub async fn execute(device: &dyn UsbDevice, request: &ControlRequest, timeout: 
 
 async fn attempt(device: &dyn UsbDevice, request: &ControlRequest, timeout: Duration) -> Result<Answer, TransferError> {
     match request {
-        ControlRequest::Descriptor(DescriptorKind::String(index)) => {
-            let language = if *index == 0 { 0 } else { first_language(device).await };
-            let setup = standard::get_string_descriptor(*index, language);
-            device.control(setup, Vec::new(), timeout).await.map(hex_answer)
-        }
-        ControlRequest::Descriptor(DescriptorKind::Device) => {
-            device.control(standard::get_device_descriptor(), Vec::new(), timeout).await.map(hex_answer)
-        }
-        ControlRequest::Descriptor(DescriptorKind::Config(index)) => {
-            let setup = standard::get_configuration_descriptor(*index, u16::MAX);
-            device.control(setup, Vec::new(), timeout).await.map(hex_answer)
-        }
+        ControlRequest::Descriptor(kind) => descriptor(device, *kind, timeout).await.map(hex_answer),
         ControlRequest::ClearHalt(endpoint) => clear_halt(device, *endpoint).await,
         ControlRequest::Alt { interface, setting } => {
             device.set_alt_setting(*interface, *setting).await.map(empty_answer)
@@ -64,6 +53,17 @@ pub fn addressed_interface(request: &ControlRequest, descriptors: &Descriptors) 
         ControlRequest::Alt { interface, .. } => Some(*interface),
         ControlRequest::ClearHalt(endpoint) => of_endpoint(*endpoint),
         ControlRequest::Descriptor(_) | ControlRequest::Reset | ControlRequest::Status => None,
+    }
+}
+
+async fn descriptor(device: &dyn UsbDevice, kind: DescriptorKind, timeout: Duration) -> Result<Vec<u8>, TransferError> {
+    match kind {
+        DescriptorKind::Device => enumerate::read_device(device, timeout).await,
+        DescriptorKind::Config(index) => enumerate::read_configuration(device, index, timeout).await,
+        DescriptorKind::String(index) => {
+            let language = if index == 0 { 0 } else { enumerate::first_language(device, timeout).await? };
+            enumerate::read_string(device, index, language, timeout).await
+        }
     }
 }
 

@@ -91,6 +91,7 @@ mod tests {
             configuration_value: 1,
             alt_settings: Vec::new(),
             remarks: Vec::new(),
+            associations: Vec::new(),
         }
     }
 

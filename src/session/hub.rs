@@ -19,6 +19,7 @@ use super::lock::lock;
 use super::status::ClientStatus;
 use super::terminals::TTY;
 use crate::bridge::{Account, Guest, NewReader, NewWriter, Tally};
+use crate::name::line_of_outlet;
 use crate::outlet::{Connection, InEnd, Listener, OutEnd, Peer, Sink, Source};
 
 /// How a program came to a line.
@@ -206,7 +207,7 @@ impl Hub {
         match via {
             Via::Socket => Listener::name_for(&self.line),
             Via::Descriptor => self.line.clone(),
-            Via::Tty => TTY.to_owned(),
+            Via::Tty => format!("{}.{TTY}", line_of_outlet(&self.line).unwrap_or(&self.line)),
         }
     }
 

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::backoff::Backoff;
 use super::hub::Hub;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt, stopped};
+use super::losses::Losses;
 use super::paced::PacedPipe;
 use super::plan;
 use super::when_woken::WhenWoken;
@@ -36,6 +37,7 @@ pub(super) struct InLine {
     config: PipeConfig,
     hub: Arc<Hub>,
     readers: Readers,
+    losses: Arc<Losses>,
     pump: Option<Pump>,
 }
 
@@ -62,7 +64,8 @@ impl InLine {
         if let Some(openings) = &context.openings {
             readers = readers.keeping_unread(openings.input.clone());
         }
-        Self { context, config, hub, readers, pump: None }
+        let losses = Losses::new(&context);
+        Self { context, config, hub, readers, losses, pump: None }
     }
 
     /// Lives until the daemon stops.
@@ -190,12 +193,14 @@ impl InLine {
     async fn pump(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
         let stop = pin!(WhenWoken::new(self.context.stop_or_over(attachment)));
-        let watch = WhenWoken::new(watch(&self.context, self.readers.fifo.as_ref(), self.hub.clone()));
+        let watch =
+            WhenWoken::new(watch(&self.context, self.readers.fifo.as_ref(), self.hub.clone(), self.losses.clone()));
         let verdict = tokio::select! {
             biased;
             verdict = pump.run(pipe, &mut self.readers, stop) => verdict,
             () = watch => Verdict::Stopped,
         };
+        self.losses.emit();
         self.hub.tell_losses();
         self.tell_competition(Some(self.hub.fifo().tally().bytes));
         verdict
@@ -363,18 +368,17 @@ async fn deliver_forever(pump: &mut Option<Pump>, readers: &mut Readers) {
 }
 
 /// Tells of losses, at most once in a while, and of programs that take each other's bytes. Never ends.
-fn watch(context: &Context, fifo: Option<&InFifo>, hub: Arc<Hub>) -> impl Future<Output = ()> + Send + use<> {
+fn watch(
+    context: &Context,
+    fifo: Option<&InFifo>,
+    hub: Arc<Hub>,
+    losses: Arc<Losses>,
+) -> impl Future<Output = ()> + Send + use<> {
     let (events, device, outlet) = (context.events.clone(), context.device.clone(), context.outlet.clone());
-    let (counters, fifo) = (context.counters.clone(), fifo.map(|fifo| (fifo.competing(), fifo.path().to_owned())));
+    let fifo = fifo.map(|fifo| (fifo.competing(), fifo.path().to_owned()));
     let warn = move |text: String| events.tell("warning", &device, Some(&outlet), text);
     let lossy_hub = hub.clone();
-    let lossy = async move {
-        loop {
-            counters.loss().await;
-            tokio::time::sleep(LOSS_PAUSE).await;
-            lossy_hub.tell_losses();
-        }
-    };
+    let lossy = async move { losses.watch(|| lossy_hub.tell_losses()).await };
     let crowds = async move {
         let Some((competing, path)) = fifo else { return pending().await };
         // Two that came before the pump did were one change; so there is one look without a cause.
@@ -440,5 +444,3 @@ const COMPETING: &str = "each other's bytes; let one of them read, and `tee` for
 const MOMENT: Duration = Duration::from_millis(20);
 /// A program that reads for less than this is not looked at.
 const CROWD_PAUSE: Duration = Duration::from_millis(500);
-/// Losses are gathered for this long before they are told.
-const LOSS_PAUSE: Duration = Duration::from_secs(1);

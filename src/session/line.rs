@@ -105,6 +105,18 @@ impl Context {
         self.repeats.emit(&self.events, &self.device, &self.outlet, event, text);
     }
 
+    /// What to do when the line's task has panicked: the pipe must not be silent without a reason. Nothing of the task is
+    /// left then, so that only a restart helps.
+    pub(super) fn on_panic(&self) -> impl FnOnce(String) + Send + use<> {
+        let (events, device, outlet) = (self.events.clone(), self.device.clone(), self.outlet.clone());
+        let problem = self.problem.clone();
+        move |error| {
+            let text = format!("{error}; this pipe is dead until usbpipe is restarted, please report it");
+            problem.ended(&text);
+            events.tell("error", &device, Some(&outlet), text);
+        }
+    }
+
     /// What is found open when a session begins.
     pub(super) fn found(&self, open: bool) {
         if let Some(openings) = &self.openings {
@@ -241,3 +253,42 @@ pub(super) const NEWS_DELAY: Duration = Duration::from_millis(500);
 /// The first and the longest pause after a failed transfer, or after halts that follow one another without a byte.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usb::caught;
+
+    #[tokio::test]
+    async fn a_line_whose_task_panics_has_a_problem_for_good_and_says_so() {
+        let events = Events::default();
+        let mut listener = events.listen();
+        let context = Context {
+            device: "probe".into(),
+            outlet: "ep_81".into(),
+            events,
+            counters: Arc::default(),
+            problem: Arc::default(),
+            openings: None,
+            repeats: Repeats::default(),
+            eof: false,
+            attachments: watch::channel(None).1,
+            stop: watch::channel(false).1,
+        };
+        let problem = context.problem.clone();
+        let ended = context.on_panic();
+        let task = tokio::spawn(async move {
+            let task = async move {
+                let _line = context;
+                panic!("no such packet")
+            };
+            caught(task).await.unwrap_or_else(ended);
+        });
+        task.await.unwrap();
+        problem.clear();
+        let shown = problem.show(0).unwrap();
+        assert!(shown.starts_with("internal error: no such packet; this pipe is dead until"), "{shown}");
+        let event = listener.recv().await.unwrap();
+        assert_eq!((event.event.as_str(), event.outlet.as_deref(), &event.text), ("error", Some("ep_81"), &shown));
+    }
+}

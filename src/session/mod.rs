@@ -30,6 +30,7 @@ mod line;
 mod loan;
 mod locate;
 mod lock;
+mod losses;
 mod openings;
 mod out_line;
 mod paced;

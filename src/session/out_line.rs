@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use super::backoff::Backoff;
 use super::hub::Hub;
 use super::in_line::framing;
 use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt};
+use super::losses::{Losses, fate};
 use super::plan;
 use super::when_woken::WhenWoken;
-use crate::bridge::{BulkOut, IsoOut, IsoOutSettings, NewWriter, Verdict, Writers as AllWriters};
+use crate::bridge::{BulkOut, IsoOut, IsoOutSettings, NewWriter, Refusals, Verdict, Writers as AllWriters};
 use crate::config::{PipeConfig, StallPolicy, Underrun, Writers};
 use crate::outlet::OutFifo;
 use crate::usb::descriptors::TransferType;
@@ -27,6 +29,9 @@ pub(super) struct OutLine {
     context: Context,
     config: PipeConfig,
     writers: AllWriters,
+    losses: Arc<Losses>,
+    /// What had been refused and lost when the first program opened the outlet.
+    at_opening: Refusals,
     pump: Option<Pump>,
 }
 
@@ -45,7 +50,8 @@ impl OutLine {
         arrivals: UnboundedReceiver<NewWriter>,
     ) -> Self {
         let writers = AllWriters::new(fifo, hub.fifo(), arrivals, config.writers == Writers::One);
-        Self { context, config, writers, pump: None }
+        let losses = Losses::new(&context);
+        Self { context, config, writers, losses, at_opening: Refusals::default(), pump: None }
     }
 
     /// Lives until the daemon stops.
@@ -134,6 +140,7 @@ impl OutLine {
             }
             if !std::mem::replace(&mut open, true) {
                 self.context.set_open(true);
+                self.at_opening = self.context.counters.refusals();
                 self.context.tell("open", "a program writes");
             }
             let before = self.context.counters.transfers();
@@ -174,7 +181,14 @@ impl OutLine {
     async fn pump(&mut self, pipe: &mut dyn Pipe, attachment: &Attachment) -> Verdict {
         let Some(pump) = &mut self.pump else { return Verdict::Stopped };
         let stop = pin!(WhenWoken::new(self.context.stop_or_over(attachment)));
-        pump.run(pipe, &mut self.writers, stop).await
+        let losses = self.losses.clone();
+        let verdict = tokio::select! {
+            biased;
+            verdict = pump.run(pipe, &mut self.writers, stop) => verdict,
+            () = losses.watch(|| ()) => Verdict::Stopped,
+        };
+        self.losses.emit();
+        verdict
     }
 
     /// The last writer has gone. The next one gets transfers as configured, if the kernel has memory for them then.
@@ -184,7 +198,8 @@ impl OutLine {
             pump.restore();
         }
         self.context.problem.clear();
-        self.context.tell("close", "no program writes, all is sent");
+        let fate = fate(self.at_opening, self.context.counters.refusals());
+        self.context.tell("close", format!("no program writes, {fate}"));
     }
 
     /// True when the session ended meanwhile.
@@ -223,12 +238,15 @@ impl OutLine {
                 silence: self.config.underrun == Underrun::Silence,
                 flush: self.config.flush,
             };
+            self.losses.set_longest(settings.shape.packet_size);
             self.pump = Some(Pump::Iso(IsoOut::new(settings, counters)));
         } else if self.pump.is_none() {
             let is_serial = self.context.openings.is_some();
             let sizes = if is_serial { plan::serial_out_sizes } else { plan::sizes }(&self.config, endpoint);
             let framing = framing(self.config.framing);
-            self.pump = Some(Pump::Bulk(BulkOut::new(framing, sizes, self.config.zlp, self.config.flush, counters)));
+            let zlp = plan::closes_by_zlp(&self.config, endpoint);
+            self.losses.set_longest(sizes.transfer);
+            self.pump = Some(Pump::Bulk(BulkOut::new(framing, sizes, zlp, self.config.flush, counters)));
         }
     }
 }

@@ -184,6 +184,7 @@ mod tests {
             max_packet_size: 64,
             packets_per_microframe: 1,
             interval: 0,
+            companion: None,
         };
         let script = Script { answers: answers.into_iter().collect(), ..Script::default() };
         let counters = Arc::<Counters>::default();

@@ -5,45 +5,57 @@
 use std::time::Duration;
 
 use crate::bridge::{IsoShape, Sizes};
-use crate::config::{
-    DEFAULT_QUEUE, DeviceConfig, EndpointDefaults, Framing, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, PipeConfig,
-    SerialConfig,
-};
-use crate::serial::{Function, find_function};
+use crate::config::{DEFAULT_QUEUE, DeviceConfig, EndpointDefaults, Framing, PipeConfig, SerialConfig};
+use crate::serial::{Function, find_functions};
 use crate::usb::descriptors::{AltSetting, Descriptors, Endpoint, Speed, TransferType};
 
 /// What a device without `[[device.pipe]]` and `[device.serial]` gets: everything it has.
 pub(super) fn bridges_everything(config: &DeviceConfig) -> bool {
-    config.pipes.is_empty() && config.serial.is_none()
+    config.pipes.is_empty() && config.serial_lines().next().is_none()
 }
 
-/// The serial function to bridge, if any is wanted and there.
-pub(super) fn serial_function(config: &DeviceConfig, descriptors: &Descriptors) -> Option<Function> {
-    match &config.serial {
-        Some(serial) => find_function(descriptors, serial.interface),
-        None if bridges_everything(config) => {
-            let wanted = config.endpoints.interface;
-            let function = wanted.and_then(|i| find_function(descriptors, Some(i)));
-            let function = function.or_else(|| find_function(descriptors, None))?;
-            let is_wanted = |i: u8| i == function.control_interface || i == function.data_interface;
-            wanted.is_none_or(is_wanted).then_some(function)
-        }
-        None => None,
+/// The serial functions to bridge that are there, each with the number of its line, counted from 0. A line whose
+/// configuration names an interface gets that; the others get what is left, in order.
+pub(super) fn serial_functions(config: &DeviceConfig, descriptors: &Descriptors) -> Vec<(usize, Function)> {
+    let mut left = find_functions(descriptors);
+    if bridges_everything(config) {
+        let has = |f: &Function, i: u8| i == f.control_interface || i == f.data_interface;
+        left.retain(|f| config.endpoints.interface.is_none_or(|i| has(f, i)));
+        return left.into_iter().enumerate().collect();
     }
+    let mut chosen = Vec::new();
+    let (named, others): (Vec<_>, Vec<_>) = config.serial_lines().partition(|(_, serial)| serial.interface.is_some());
+    for (nth, serial) in named {
+        if let Some(at) = left.iter().position(|f| Some(f.control_interface) == serial.interface) {
+            chosen.push((nth, left.remove(at)));
+        }
+    }
+    let alone = others.len() == 1 && config.serial_lines().count() == 1;
+    // `serial-2` without `serial` is the second function all the same.
+    let skipped = if alone { others[0].0 } else { 0 };
+    chosen.extend(others.into_iter().map(|(nth, _)| nth).zip(left.into_iter().skip(skipped)));
+    chosen.sort_by_key(|(nth, _)| *nth);
+    chosen
 }
 
-/// The settings of the serial function that is bridged.
-pub(super) fn serial(config: &DeviceConfig) -> SerialConfig {
+/// The first serial function to bridge.
+pub(super) fn serial_function(config: &DeviceConfig, descriptors: &Descriptors) -> Option<Function> {
+    serial_functions(config, descriptors).first().map(|(_, function)| *function)
+}
+
+/// The settings of the serial line with this number.
+pub(super) fn serial(config: &DeviceConfig, nth: usize) -> SerialConfig {
+    let said = config.serial_lines().find(|(known, _)| *known == nth);
     let unsaid = || SerialConfig { outlets: config.outlets.clone(), ..SerialConfig::default() };
-    config.serial.clone().unwrap_or_else(unsaid)
+    said.map_or_else(unsaid, |(_, serial)| serial.clone())
 }
 
 /// Endpoints to bridge as they are: the configured ones, or all that do not belong to the serial function.
-pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: Option<&Function>) -> Vec<PipeConfig> {
+pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: &[(usize, Function)]) -> Vec<PipeConfig> {
     if !bridges_everything(config) {
         return config.pipes.clone();
     }
-    let is_serial = |i: u8| serial.is_some_and(|f| i == f.control_interface || i == f.data_interface);
+    let is_serial = |i: u8| serial.iter().any(|(_, f)| i == f.control_interface || i == f.data_interface);
     let settings = settings(&config.endpoints, descriptors).into_iter().filter(|s| !is_serial(s.interface));
     let mut pipes: Vec<PipeConfig> = Vec::new();
     for setting in settings {
@@ -58,7 +70,6 @@ pub(super) fn pipes(config: &DeviceConfig, descriptors: &Descriptors, serial: Op
 
 /// An endpoint of which the configuration says nothing by itself.
 fn pipe(config: &DeviceConfig, setting: &AltSetting, endpoint: &Endpoint) -> PipeConfig {
-    let default = PipeConfig::new(endpoint.address);
     let framing = match config.endpoints.framing {
         Framing::Jsonl if !endpoint.is_in() => Framing::Stream,
         framing => framing,
@@ -66,10 +77,9 @@ fn pipe(config: &DeviceConfig, setting: &AltSetting, endpoint: &Endpoint) -> Pip
     PipeConfig {
         interface: Some(setting.interface),
         alt: Some(setting.setting),
-        transfer: default.transfer.min(framing.longest_transfer(&config.outlets)),
         outlets: config.outlets.clone(),
         framing,
-        ..default
+        ..PipeConfig::new(endpoint.address)
     }
 }
 
@@ -98,8 +108,8 @@ pub fn check_endpoints(config: &DeviceConfig, descriptors: &Descriptors) -> Resu
         let alt = alt.map_or_else(String::new, |a| format!(" --alt {a}"));
         return Err(format!("the device has nothing for{interface}{alt}; its interfaces: {}", there.join(", ")));
     }
-    let function = serial_function(config, descriptors);
-    if framing != Framing::Stream && pipes(config, descriptors, function.as_ref()).is_empty() {
+    let functions = serial_functions(config, descriptors);
+    if framing != Framing::Stream && pipes(config, descriptors, &functions).is_empty() {
         return Err("--framing is for endpoints, of which none is bridged; a serial line has no framing".to_owned());
     }
     Ok(())
@@ -110,7 +120,7 @@ pub fn check_endpoints(config: &DeviceConfig, descriptors: &Descriptors) -> Resu
 pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
     let transfer = if address & 0x80 != 0 { SERIAL_IN_TRANSFER } else { SERIAL_OUT_TRANSFER };
     PipeConfig {
-        transfer,
+        transfer: Some(transfer),
         queue: Some(SERIAL_QUEUE),
         outlets: config.outlets.clone(),
         flush: config.flush,
@@ -120,16 +130,19 @@ pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
     }
 }
 
-/// Transfers of a bulk or interrupt endpoint. IN asks for whole packets; an interrupt transfer is one packet, so that
-/// each report arrives when it is made.
+/// Transfers of a bulk or interrupt endpoint. IN asks for whole packets; where nothing else is said, an interrupt
+/// transfer is what one interval moves, so that each report of a packet arrives when it is made. A report of several
+/// packets is one transfer with `transfer` as its length.
 pub(super) fn sizes(config: &PipeConfig, endpoint: &Endpoint) -> Sizes {
-    let packet = endpoint.max_packet_size;
-    let wanted = config.transfer as usize;
+    let packet = endpoint.max_packet_size.max(1);
+    let longest = config.longest_transfer() as usize;
     let transfer = match (endpoint.transfer_type, config.framing) {
-        (TransferType::Interrupt, _) => endpoint.bytes_per_interval(),
-        (_, Framing::Packet) if endpoint.is_in() => (wanted.min(longest_message(config)) / packet).max(1) * packet,
-        _ if endpoint.is_in() => wanted.div_ceil(packet) * packet,
-        _ => wanted,
+        _ if !endpoint.is_in() => longest,
+        (TransferType::Interrupt, _) if config.transfer.is_none() => {
+            endpoint.bytes_per_interval().next_multiple_of(packet)
+        }
+        (_, Framing::Packet) => (longest / packet).max(1) * packet,
+        _ => longest.next_multiple_of(packet),
     };
     Sizes { transfer, max_packet: packet, queue: usize::from(config.queue.unwrap_or(DEFAULT_QUEUE)) }
 }
@@ -141,10 +154,10 @@ pub(super) fn serial_out_sizes(config: &PipeConfig, endpoint: &Endpoint) -> Size
     Sizes { transfer: sizes.transfer.max(4 * sizes.max_packet), ..sizes }
 }
 
-/// Bytes of a message that all outlets of the pipe keep together.
-fn longest_message(config: &PipeConfig) -> usize {
-    let has_fifo = config.outlets.contains(&OutletKind::Fifo);
-    (if has_fifo { PACKET_FIFO_MAX } else { PACKET_SOCKET_MAX }) as usize
+/// Whether a message that fills its last packet is closed by a ZLP. The reports of an interrupt endpoint have lengths
+/// that both sides know, and its firmware takes a ZLP for a report.
+pub(super) fn closes_by_zlp(config: &PipeConfig, endpoint: &Endpoint) -> bool {
+    config.zlp.unwrap_or(endpoint.transfer_type != TransferType::Interrupt)
 }
 
 /// Transfers of an isochronous endpoint: as many packets as pass in [`ISO_TRANSFER_TIME`].
@@ -154,7 +167,7 @@ pub(super) fn iso_shape(config: &PipeConfig, endpoint: &Endpoint, speed: Speed) 
         _ => endpoint.bytes_per_interval(),
     };
     let in_time = packets_in(ISO_TRANSFER_TIME, endpoint, speed);
-    let in_size = config.transfer as usize / packet_size;
+    let in_size = config.longest_transfer() as usize / packet_size;
     let packets = in_time.min(in_size).clamp(1, MOST_ISO_PACKETS);
     let in_flight = if endpoint.is_in() { ISO_IN_FLIGHT } else { ISO_OUT_FLIGHT };
     let queue = match config.queue {
@@ -199,9 +212,11 @@ const MOST_ISO_PACKETS: usize = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{OutletKind, PACKET_FIFO_MAX};
+    use crate::usb::descriptors::Companion;
 
     fn endpoint(address: u8, transfer_type: TransferType, max_packet_size: usize, interval: u8) -> Endpoint {
-        Endpoint { address, transfer_type, max_packet_size, packets_per_microframe: 1, interval }
+        Endpoint { address, transfer_type, max_packet_size, packets_per_microframe: 1, interval, companion: None }
     }
 
     /// Interface 0 without endpoints, interface 1 with none in setting 0, one in setting 1 and both in setting 2, as sound.
@@ -213,6 +228,7 @@ mod tests {
             subclass: 0,
             protocol: 0,
             endpoints: addresses.iter().map(|&a| endpoint(a, TransferType::Bulk, 512, 0)).collect(),
+            union: None,
         };
         let alt_settings =
             vec![setting(0, 0, &[]), setting(1, 0, &[]), setting(1, 1, &[0x81]), setting(1, 2, &[0x81, 2])];
@@ -228,6 +244,7 @@ mod tests {
             configuration_value: 1,
             alt_settings,
             remarks: Vec::new(),
+            associations: Vec::new(),
         }
     }
 
@@ -238,7 +255,7 @@ mod tests {
     #[test]
     fn the_alternate_setting_and_the_interface_that_were_asked_for_are_bridged() {
         let chosen = |interface, alt| -> Vec<(u8, Option<u8>)> {
-            let pipes = pipes(&config(interface, alt, Framing::Stream), &sound(), None);
+            let pipes = pipes(&config(interface, alt, Framing::Stream), &sound(), &[]);
             pipes.iter().map(|p| (p.endpoint, p.alt)).collect()
         };
         assert_eq!(chosen(None, None), [(0x81, Some(1))]);
@@ -259,20 +276,44 @@ mod tests {
     #[test]
     fn a_framing_for_all_endpoints_fits_each() {
         let framings = |framing| -> Vec<Framing> {
-            pipes(&config(None, Some(2), framing), &sound(), None).iter().map(|p| p.framing).collect()
+            pipes(&config(None, Some(2), framing), &sound(), &[]).iter().map(|p| p.framing).collect()
         };
         assert_eq!(framings(Framing::Jsonl), [Framing::Jsonl, Framing::Stream]);
         assert_eq!(framings(Framing::Hex), [Framing::Hex, Framing::Hex]);
         let outlets = vec![OutletKind::Fifo];
         let packets = DeviceConfig { outlets, ..config(None, Some(2), Framing::Packet) };
-        assert!(pipes(&packets, &sound(), None).iter().all(|p| p.transfer == PACKET_FIFO_MAX));
+        assert!(pipes(&packets, &sound(), &[]).iter().all(|p| p.longest_transfer() == PACKET_FIFO_MAX));
     }
 
     #[test]
-    fn in_transfers_are_whole_packets_and_interrupt_transfers_are_one() {
-        let config = PipeConfig { transfer: 1000, ..PipeConfig::new(0x81) };
+    fn in_transfers_are_whole_packets_and_interrupt_transfers_are_one_or_a_report() {
+        let interrupt = endpoint(0x81, TransferType::Interrupt, 8, 10);
+        let config = PipeConfig { transfer: Some(1000), ..PipeConfig::new(0x81) };
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 512, 0)).transfer, 1024);
-        assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Interrupt, 8, 10)).transfer, 8);
+        assert_eq!(sizes(&config, &interrupt).transfer, 1000);
+        assert_eq!(sizes(&PipeConfig { transfer: Some(63), ..config }, &interrupt).transfer, 64);
+        assert_eq!(sizes(&PipeConfig::new(0x81), &interrupt).transfer, 8);
+        let burst = Companion { burst: 3, streams: 0, bytes_per_interval: 3072 };
+        let fast = Endpoint { max_packet_size: 1024, companion: Some(burst), ..interrupt };
+        assert_eq!(sizes(&PipeConfig::new(0x81), &fast).transfer, 3072);
+        let small = Companion { bytes_per_interval: 8, ..burst };
+        assert_eq!(sizes(&PipeConfig::new(0x81), &Endpoint { companion: Some(small), ..fast }).transfer, 1024);
+    }
+
+    #[test]
+    fn an_interrupt_out_message_is_one_transfer_without_a_zlp() {
+        let interrupt = endpoint(0x01, TransferType::Interrupt, 8, 10);
+        let config = PipeConfig { framing: Framing::Packet, ..PipeConfig::new(0x01) };
+        assert_eq!((sizes(&config, &interrupt).transfer, closes_by_zlp(&config, &interrupt)), (4096, false));
+        assert!(closes_by_zlp(&config, &endpoint(0x01, TransferType::Bulk, 8, 0)));
+        assert!(closes_by_zlp(&PipeConfig { zlp: Some(true), ..config }, &interrupt));
+    }
+
+    #[test]
+    fn an_interval_of_superspeed_is_one_isochronous_packet() {
+        let companion = Some(Companion { burst: 15, streams: 0, bytes_per_interval: 46_080 });
+        let endpoint = Endpoint { companion, ..endpoint(0x83, TransferType::Isochronous, 1024, 1) };
+        assert_eq!(iso_shape(&PipeConfig::new(0x83), &endpoint, Speed::Super).packet_size, 46_080);
     }
 
     #[test]
@@ -288,6 +329,39 @@ mod tests {
         let config = PipeConfig { framing: Framing::Packet, outlets, ..PipeConfig::new(0x81) };
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 512, 0)).transfer, 4096);
         assert_eq!(sizes(&config, &endpoint(0x81, TransferType::Bulk, 1000, 0)).transfer, 4000);
+    }
+
+    /// Two serial functions: interfaces 0 and 1, and 2 and 3.
+    fn two_functions() -> Descriptors {
+        let mut raw = vec![9, 2, 0, 0, 4, 1, 0, 0x80, 50];
+        for number in [0, 2] {
+            raw.extend([9, 4, number, 0, 0, 2, 2, 1, 0, 9, 4, number + 1, 0, 2, 10, 0, 0, 0]);
+            raw.extend([7, 5, 0x81 + number, 2, 64, 0, 0, 7, 5, 1 + number, 2, 64, 0, 0]);
+        }
+        raw[2] = raw.len() as u8;
+        let device = [18, 1, 0, 2, 0xef, 2, 1, 64, 0x09, 0x12, 0x03, 0, 0, 1, 0, 0, 0, 1];
+        Descriptors::parse(&device, &raw, Speed::Full).unwrap()
+    }
+
+    #[test]
+    fn each_serial_line_gets_a_function_by_its_interface_or_in_order() {
+        let line = |interface| SerialConfig { interface, ..SerialConfig::default() };
+        let chosen = |serial: Option<Option<u8>>, second: Option<Option<u8>>| -> Vec<(usize, u8)> {
+            let config = DeviceConfig {
+                serial: serial.map(line),
+                more_serial: second.map(|interface| (1, line(interface))).into_iter().collect(),
+                ..DeviceConfig::new("d")
+            };
+            let functions = serial_functions(&config, &two_functions());
+            functions.into_iter().map(|(nth, f)| (nth, f.control_interface)).collect()
+        };
+        assert_eq!(chosen(None, None), [(0, 0), (1, 2)], "everything");
+        assert_eq!(chosen(Some(None), None), [(0, 0)]);
+        assert_eq!(chosen(Some(Some(2)), None), [(0, 2)]);
+        assert_eq!(chosen(Some(None), Some(None)), [(0, 0), (1, 2)]);
+        assert_eq!(chosen(Some(Some(2)), Some(None)), [(0, 2), (1, 0)]);
+        assert_eq!(chosen(None, Some(None)), [(1, 2)]);
+        assert_eq!(chosen(Some(Some(7)), None), []);
     }
 
     #[test]

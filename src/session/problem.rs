@@ -1,13 +1,17 @@
 //! What keeps a line from working, for `status`. The same trouble over and over is news only now and then.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::lock::lock;
 
 /// The problem of one line, if it has one.
 #[derive(Default)]
-pub(super) struct Problem(Mutex<Option<Trouble>>);
+pub(super) struct Problem {
+    trouble: Mutex<Option<Trouble>>,
+    /// What ended the line's task for good.
+    end: OnceLock<String>,
+}
 
 struct Trouble {
     text: String,
@@ -19,7 +23,7 @@ struct Trouble {
 impl Problem {
     /// The line failed after so many transfers and tries again. True when that is to be told.
     pub(super) fn failed(&self, text: &str, transfers: u64, now: Instant) -> bool {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.trouble);
         let news = match &*state {
             Some(known) if known.text == text => {
                 known.transfers.is_none_or(|then| then != transfers && now.duration_since(known.told) >= QUIET)
@@ -34,17 +38,25 @@ impl Problem {
     /// The line works, though not as it was meant to, until [`Problem::clear`]. True when that is to be told.
     pub(super) fn limits(&self, text: &str, now: Instant) -> bool {
         let trouble = Trouble { text: text.to_owned(), told: now, transfers: None };
-        lock(&self.0).replace(trouble).is_none_or(|known| known.text != text)
+        lock(&self.trouble).replace(trouble).is_none_or(|known| known.text != text)
     }
 
-    /// There is none.
+    /// There is none, unless the line has ended.
     pub(super) fn clear(&self) {
-        *lock(&self.0) = None;
+        *lock(&self.trouble) = None;
+    }
+
+    /// The line's task has ended by an error of the program, and nothing works from now on.
+    pub(super) fn ended(&self, text: &str) {
+        let _ = self.end.set(text.to_owned());
     }
 
     /// The problem, unless transfers went on since; there have been so many by now.
     pub(super) fn show(&self, transfers: u64) -> Option<String> {
-        let state = lock(&self.0);
+        if let Some(end) = self.end.get() {
+            return Some(end.clone());
+        }
+        let state = lock(&self.trouble);
         let known = state.as_ref().filter(|known| known.transfers.is_none_or(|then| then == transfers));
         known.map(|known| known.text.clone())
     }
@@ -80,5 +92,14 @@ mod tests {
         assert_eq!(problem.show(7).as_deref(), Some("slow"));
         problem.clear();
         assert_eq!(problem.show(7), None);
+    }
+
+    #[test]
+    fn the_end_of_a_line_is_shown_for_good() {
+        let problem = Problem::default();
+        problem.ended("internal error");
+        problem.clear();
+        problem.limits("slow", Instant::now());
+        assert_eq!(problem.show(0).as_deref(), Some("internal error"));
     }
 }

@@ -32,6 +32,8 @@ use crate::usb::{Transfer, TransferError, UsbDevice, complete};
 /// The serial function of one device, over all its sessions.
 pub(super) struct SerialPort {
     device_name: String,
+    /// `serial`, or `serial-2` of a second function.
+    pub(super) line: String,
     /// As configured.
     config: Mutex<SerialConfig>,
     events: Events,
@@ -71,8 +73,13 @@ impl Drop for Task {
 }
 
 impl SerialPort {
+    /// The name of one of its outlets, such as `serial.rx`.
+    pub(super) fn outlet(&self, kind: &str) -> String {
+        format!("{}.{kind}", self.line)
+    }
+
     /// Also what is to be given to [`SerialPort::reset_when_opened`].
-    pub(super) fn new(name: &str, config: &SerialConfig, events: Events) -> (Self, mpsc::Receiver<Hold>) {
+    pub(super) fn new(name: &str, line: &str, config: &SerialConfig, events: Events) -> (Self, mpsc::Receiver<Hold>) {
         let wanted = Wanted { dtr: config.dtr, rts: config.rts, ..Wanted::default() };
         let coding = Coding::new(Ask { baud: config.baud, mode: config.mode, flow: Some(config.flow) });
         let shown = watch::Sender::new(coding.shown());
@@ -81,6 +88,7 @@ impl SerialPort {
         let (openings, due) = Openings::new(config.reset, gate.clone(), input);
         let port = Self {
             device_name: name.to_owned(),
+            line: line.to_owned(),
             config: Mutex::new(config.clone()),
             events,
             state: tokio::sync::Mutex::new(State { wanted, coding, attached: None, listener: None }),
@@ -426,7 +434,7 @@ impl SerialPort {
             Some(false) => "off",
             None => "untouched",
         };
-        let (wanted, now) = (lines.wanted(), device.modem_lines().await);
+        let (wanted, now) = (lines.wanted(), device.modem_lines(lines.function().control_interface).await);
         let (dtr, rts) = (now.map(|l| l.dtr).or(wanted.dtr), now.map(|l| l.rts).or(wanted.rts));
         let mut text = format!("dtr={} rts={} baud={} mode={}", on_off(dtr), on_off(rts), coding.baud, coding.mode);
         if let Some(flow) = wanted.flow.filter(|flow| *flow != Flow::None) {
@@ -447,7 +455,8 @@ impl SerialPort {
     fn listen(&self, device: &Arc<dyn UsbDevice>, function: &Function) -> Option<Task> {
         let endpoint = function.notification?;
         let mut pipe = device.open_pipe(&endpoint).ok()?;
-        let (events, name, reported) = (self.events.clone(), self.device_name.clone(), self.reported.clone());
+        let (events, name, line) = (self.events.clone(), self.device_name.clone(), self.line.clone());
+        let reported = self.reported.clone();
         let repeats = Repeats::default();
         let task = tokio::spawn(async move {
             let room = NOTIFICATION_ROOM.div_ceil(endpoint.max_packet_size) * endpoint.max_packet_size;
@@ -461,7 +470,7 @@ impl SerialPort {
                 }
                 if let Some(state) = parse_notification(transfer.received()) {
                     for complaint in state.complaints() {
-                        repeats.emit(&events, &name, "serial", "line", complaint.to_owned());
+                        repeats.emit(&events, &name, &line, "line", complaint.to_owned());
                     }
                     *lock(&reported) = Some(state);
                 }
@@ -471,7 +480,7 @@ impl SerialPort {
     }
 
     fn tell(&self, event: &str, text: impl Into<String>) {
-        self.events.tell(event, &self.device_name, Some("serial"), text);
+        self.events.tell(event, &self.device_name, Some(&self.line), text);
     }
 }
 

@@ -16,7 +16,7 @@ use super::serial::SerialPort;
 use super::{DeviceStatus, Events, PipeStatus};
 use crate::bridge::Counters;
 use crate::capture::{self, Capture, Refused, Tap};
-use crate::name;
+use crate::name::{self, is_serial_line};
 use crate::outlet::{Connection, Peer};
 use crate::request::{Answer, ControlRequest, ErrorName, RequestError, SerialRequest};
 use crate::serial::{Function, board_name, is_bootloader};
@@ -50,7 +50,8 @@ struct State {
     switching: bool,
     sessions: u64,
     pipes: Vec<PipeEntry>,
-    serial: Option<Arc<SerialPort>>,
+    /// By number, counted from 0.
+    serials: Vec<(usize, Arc<SerialPort>)>,
     /// What keeps the program of `run` from running.
     program_problem: Option<String>,
     control_interface: Option<u8>,
@@ -131,10 +132,10 @@ impl Shared {
     /// Why the program cannot be let in, in words for its user.
     pub(super) fn adopt(&self, line: &str, fd: Connection, via: Via, peer: Peer) -> Result<(), String> {
         let find = |line: &str| self.hub(line).ok_or_else(|| self.no_outlet(line));
-        if line != "serial" {
+        if !is_serial_line(line) {
             return find(line)?.adopt(fd, via, peer);
         }
-        let (into, out) = (find("serial.rx")?, find("serial.tx")?);
+        let (into, out) = (find(&format!("{line}.rx"))?, find(&format!("{line}.tx"))?);
         let copy = fd.try_clone().map_err(|e| format!("its descriptor cannot be used as an outlet: {e}"))?;
         into.adopt(copy, via, peer.clone())?;
         out.adopt(fd, via, peer)
@@ -179,12 +180,26 @@ impl Shared {
         lock(&self.state).pipes.iter().for_each(|pipe| pipe.problem.clear());
     }
 
-    pub(super) fn set_serial(&self, serial: Arc<SerialPort>) {
-        lock(&self.state).serial = Some(serial);
+    /// The device has a serial line with this number, counted from 0.
+    pub(super) fn add_serial(&self, nth: usize, serial: Arc<SerialPort>) {
+        let serials = &mut lock(&self.state).serials;
+        serials.push((nth, serial));
+        serials.sort_by_key(|(nth, _)| *nth);
     }
 
+    /// The first serial line.
     pub(super) fn serial(&self) -> Option<Arc<SerialPort>> {
-        lock(&self.state).serial.clone()
+        self.serials().into_iter().next()
+    }
+
+    /// All serial lines, in order.
+    pub(super) fn serials(&self) -> Vec<Arc<SerialPort>> {
+        lock(&self.state).serials.iter().map(|(_, serial)| serial.clone()).collect()
+    }
+
+    /// The serial line with this number.
+    pub(super) fn serial_line(&self, nth: usize) -> Option<Arc<SerialPort>> {
+        lock(&self.state).serials.iter().find(|(known, _)| *known == nth).map(|(_, serial)| serial.clone())
     }
 
     pub(super) fn attached(&self, device: Arc<dyn UsbDevice>, backend: &'static str, place: String) {
@@ -234,7 +249,7 @@ impl Shared {
 
     /// The device has gone: for good, as far as anybody knows, or into its bootloader or back, which ends no outlet.
     pub(super) fn how_it_went(&self) -> Phase {
-        let was_touched = self.serial().is_some_and(|serial| serial.was_touched());
+        let was_touched = self.serials().iter().any(|serial| serial.was_touched());
         let mut state = lock(&self.state);
         let switches = was_touched || state.is_bootloader();
         let is_news = switches && !std::mem::replace(&mut state.switching, switches);
@@ -301,13 +316,18 @@ impl Shared {
         }
     }
 
-    /// Answers one line of the serial grammar.
+    /// Answers one line of the serial grammar, for the first serial line.
     pub(super) async fn answer_serial(self: &Arc<Self>, line: &str) -> Answer {
+        self.answer_serial_of(self.serial(), line).await
+    }
+
+    /// Answers one line of the serial grammar, for this serial line.
+    pub(super) async fn answer_serial_of(self: &Arc<Self>, serial: Option<Arc<SerialPort>>, line: &str) -> Answer {
         let request = match SerialRequest::parse(line) {
             Ok(request) => request,
             Err(error) => return error.into(),
         };
-        match (&request, self.serial()) {
+        match (&request, serial) {
             (SerialRequest::Release, _) => self.release().await,
             (SerialRequest::Reclaim, _) => self.reclaim(),
             (_, Some(serial)) => serial.execute(&request).await,
@@ -352,7 +372,7 @@ impl Shared {
 impl State {
     fn problem(&self) -> Option<String> {
         let held = self.reason.clone().filter(|_| self.held);
-        let serial = self.serial.as_ref().and_then(|serial| serial.problem());
+        let serial = self.serials.iter().find_map(|(_, serial)| serial.problem());
         let all: Vec<String> = [held, self.program_problem.clone(), serial].into_iter().flatten().collect();
         (!all.is_empty()).then(|| all.join("; "))
     }

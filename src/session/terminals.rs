@@ -72,8 +72,9 @@ async fn attend(tty: Tty, mut gone: JoinSet<()>, shared: Arc<Shared>, serial: Ar
     let _unreset = warn_if_not_reset(&shared, &serial, news.is_alone());
     let terminal = serial.terminal_opened().await;
     let (source, written) = Observed::new(Box::new(source));
-    if let Err(why) = seat(&shared, sink, source) {
-        shared.events.tell("refuse", &shared.name, Some(TTY), format!("a program was refused: {why}"));
+    if let Err(why) = seat(&shared, &serial, sink, source) {
+        let text = format!("a program was refused: {why}");
+        shared.events.tell("refuse", &shared.name, Some(&serial.outlet(TTY)), text);
     }
     loop {
         match news.next().await {
@@ -118,19 +119,21 @@ impl Source for Observed {
 /// Tells of a program that finds others at the line: whoever opens it to upload is in vain, because only the first program
 /// resets the board.
 fn warn_if_not_reset(shared: &Shared, serial: &SerialPort, is_only_terminal: bool) -> Option<Unreset> {
-    let others = || ["serial.rx", "serial.tx"].iter().filter_map(|line| shared.hub(line)).flat_map(|hub| hub.clients());
+    let hubs = || ["rx", "tx"].iter().filter_map(|kind| shared.hub(&serial.outlet(kind)));
+    let others = || hubs().flat_map(|hub| hub.clients());
     let has_others = !is_only_terminal || others().any(|client| client.kind != Via::Tty.kind());
     let (unreset, is_news) = serial.openings.beside_others(has_others)?;
     if is_news {
-        let text = format!("a program opened {TTY} beside others: {UNRESET}");
-        shared.events.tell("warning", &shared.name, Some(TTY), text);
+        let outlet = serial.outlet(TTY);
+        let text = format!("a program opened {outlet} beside others: {UNRESET}");
+        shared.events.tell("warning", &shared.name, Some(&outlet), text);
     }
     Some(unreset)
 }
 
 /// Whoever is seated at one of the lines only is let go by the other.
-fn seat(shared: &Shared, sink: TtySink, source: Observed) -> Result<(), String> {
-    let (Some(readers), Some(writers)) = (shared.hub("serial.rx"), shared.hub("serial.tx")) else {
+fn seat(shared: &Shared, serial: &SerialPort, sink: TtySink, source: Observed) -> Result<(), String> {
+    let (Some(readers), Some(writers)) = (shared.hub(&serial.outlet("rx")), shared.hub(&serial.outlet("tx"))) else {
         return Err("the line is not there".to_owned());
     };
     readers.seat_reader(Box::new(sink), Via::Tty, Peer::default())?;
@@ -158,8 +161,8 @@ async fn let_go_when_settled(mut held: mpsc::Receiver<Hold>, settling: Settling)
     }
 }
 
-/// The link's name.
-pub(super) const TTY: &str = "serial.tty";
+/// What the link's name ends in, as in `serial.tty`.
+pub(super) const TTY: &str = "tty";
 /// Of one line. The kernel has some thousands for everybody.
 const MOST_TERMINALS: usize = 64;
 const PAUSE: Duration = Duration::from_secs(1);

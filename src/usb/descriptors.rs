@@ -1,16 +1,15 @@
 //! What a device says of itself, checked once and kept as plain values.
 //!
 //! Parsing of the raw bytes is nusb's; this file turns it into values that own themselves, mends what devices are
-//! known to lie about, and reads strings. It refuses to trust any length or text of a device.
+//! known to lie about. It reads nothing from a device and refuses to trust any length or text of a device.
 
 use std::fmt;
-use std::num::NonZeroU8;
 use std::time::Duration;
 
 use nusb::descriptors::{ConfigurationDescriptor, DeviceDescriptor, EndpointDescriptor, InterfaceDescriptor};
 use serde::Serialize;
 
-use super::{OpenError, Setup, TransferError, UsbDevice, errno, remarks, standard};
+use super::{OpenError, remarks};
 
 /// A device's signalling rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -70,6 +69,34 @@ pub struct Descriptors {
     /// What is wrong with them, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// Interfaces that belong together: USB interface association descriptors.
+    #[serde(skip)]
+    pub associations: Vec<Association>,
+}
+
+/// The interfaces of one function, as an interface association descriptor names them: first and count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Association {
+    /// bFirstInterface.
+    pub first: u8,
+    /// bInterfaceCount.
+    pub count: u8,
+}
+
+impl Association {
+    /// Whether this interface is one of them.
+    pub fn contains(self, interface: u8) -> bool {
+        interface.checked_sub(self.first).is_some_and(|at| at < self.count)
+    }
+}
+
+/// The interfaces of one CDC function, as its Union descriptor names them: CDC 1.2, 5.2.3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Union {
+    /// bControlInterface.
+    pub control: u8,
+    /// bSubordinateInterface0.
+    pub subordinate: u8,
 }
 
 /// One alternate setting of an interface.
@@ -87,6 +114,9 @@ pub struct AltSetting {
     pub protocol: u8,
     /// Its endpoints; endpoint 0 is never among them.
     pub endpoints: Vec<Endpoint>,
+    /// What its Union descriptor says, if it has one.
+    #[serde(skip)]
+    pub union: Option<Union>,
 }
 
 /// One endpoint.
@@ -97,12 +127,26 @@ pub struct Endpoint {
     /// Transfer type.
     #[serde(rename = "type")]
     pub transfer_type: TransferType,
-    /// Bytes a packet; at least 1.
+    /// Bytes a packet. 0 where the device says so; such an endpoint is not bridged, see [`Endpoint::unusable`].
     pub max_packet_size: usize,
     /// Packets a microframe: 1 to 3 for high-bandwidth endpoints, else 1.
     pub packets_per_microframe: u8,
     /// bInterval as it stands in the descriptor.
     pub interval: u8,
+    /// What its SuperSpeed companion descriptor says, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub companion: Option<Companion>,
+}
+
+/// A SuperSpeed endpoint companion descriptor: USB 3.2, 9.6.7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Companion {
+    /// Packets a burst: bMaxBurst + 1, 1 to 16.
+    pub burst: u8,
+    /// Bulk: streams that the endpoint has; 0 for none.
+    pub streams: u32,
+    /// Isochronous and interrupt: wBytesPerInterval.
+    pub bytes_per_interval: usize,
 }
 
 impl Endpoint {
@@ -111,9 +155,28 @@ impl Endpoint {
         self.address & 0x80 != 0
     }
 
-    /// The most an isochronous endpoint moves in one (micro)frame, in bytes.
+    /// The most a periodic endpoint moves in one service interval, in bytes.
     pub fn bytes_per_interval(&self) -> usize {
-        self.max_packet_size * usize::from(self.packets_per_microframe)
+        let packets = self.max_packet_size * usize::from(self.packets_per_microframe);
+        match self.companion {
+            Some(Companion { bytes_per_interval, .. }) if bytes_per_interval > 0 => bytes_per_interval,
+            Some(Companion { burst, .. }) => packets * usize::from(burst),
+            None => packets,
+        }
+    }
+
+    /// Why no byte can be moved over this endpoint, if so.
+    pub fn unusable(&self) -> Option<String> {
+        if self.max_packet_size == 0 {
+            return Some("its wMaxPacketSize is 0, so that no packet of it can carry data".to_owned());
+        }
+        let streams = self.companion.filter(|_| self.transfer_type == TransferType::Bulk).map_or(0, |c| c.streams);
+        (streams > 0).then(|| {
+            format!(
+                "it is a bulk endpoint with {streams} streams, as of a USB attached SCSI disk (UAS), and no backend has \
+                 streams; another alternate setting of the interface may do without"
+            )
+        })
     }
 
     /// Time between two packets of an isochronous endpoint: USB 2.0, 9.6.6.
@@ -137,7 +200,8 @@ impl Endpoint {
 }
 
 impl Descriptors {
-    /// Parses a device descriptor and its active configuration descriptor. Strings are added by [`read_strings`].
+    /// Parses a device descriptor and its active configuration descriptor. Strings are added by
+    /// [`read_strings`](super::enumerate::read_strings).
     ///
     /// # Errors
     /// [`OpenError::Protocol`] when a descriptor is too short or is of another type.
@@ -161,6 +225,7 @@ impl Descriptors {
             configuration_value: config.configuration_value(),
             alt_settings: config.interface_alt_settings().map(|alt| AltSetting::from_nusb(&alt)).collect(),
             remarks: remarks::of(configuration),
+            associations: config.descriptors().filter_map(|d| association(&d)).collect(),
         })
     }
 
@@ -180,12 +245,14 @@ impl Descriptors {
         preferred.chain(all).find_map(|s| pick(s).map(|e| (s, e)))
     }
 
-    /// For each interface the alternate setting to use if nobody says otherwise: 0, or the first that has endpoints.
+    /// For each interface the alternate setting to use if nobody says otherwise: 0, or the first that has endpoints which
+    /// can be used.
     pub fn default_settings(&self) -> Vec<&AltSetting> {
         let mut chosen: Vec<&AltSetting> = Vec::new();
         for setting in &self.alt_settings {
             match chosen.iter_mut().find(|c| c.interface == setting.interface) {
                 None => chosen.push(setting),
+                Some(known) if !known.is_usable() && setting.is_usable() => *known = setting,
                 Some(known) if known.endpoints.is_empty() && !setting.endpoints.is_empty() => *known = setting,
                 Some(_) => {}
             }
@@ -207,64 +274,58 @@ impl AltSetting {
                 .filter(|e| e.address() & 0x0f != 0 && e.address() & 0x70 == 0)
                 .map(|e| Endpoint::from_nusb(&e))
                 .collect(),
+            union: alt.descriptors().find_map(|d| union(&d)),
         }
     }
+
+    /// Whether bytes can be moved over any of its endpoints.
+    pub fn is_usable(&self) -> bool {
+        self.endpoints.iter().any(|e| e.unusable().is_none())
+    }
+}
+
+fn association(descriptor: &[u8]) -> Option<Association> {
+    match *descriptor {
+        [_, INTERFACE_ASSOCIATION, first, count, ..] if count > 0 => Some(Association { first, count }),
+        _ => None,
+    }
+}
+
+fn union(descriptor: &[u8]) -> Option<Union> {
+    match *descriptor {
+        [_, CS_INTERFACE, UNION, control, subordinate, ..] => Some(Union { control, subordinate }),
+        _ => None,
+    }
+}
+
+/// Of an endpoint with these bmAttributes.
+fn companion(descriptor: &[u8], transfer_type: TransferType) -> Option<Companion> {
+    let [_, ENDPOINT_COMPANION, burst, attributes, low, high, ..] = *descriptor else { return None };
+    let streams = match (transfer_type, attributes & 0x1f) {
+        (TransferType::Bulk, exponent @ 1..=16) => 1 << exponent,
+        _ => 0,
+    };
+    let bytes_per_interval = usize::from(u16::from_le_bytes([low, high]));
+    Some(Companion { burst: burst.min(15) + 1, streams, bytes_per_interval })
 }
 
 impl Endpoint {
     fn from_nusb(endpoint: &EndpointDescriptor<'_>) -> Self {
+        let transfer_type = match endpoint.transfer_type() {
+            nusb::descriptors::TransferType::Control => TransferType::Control,
+            nusb::descriptors::TransferType::Isochronous => TransferType::Isochronous,
+            nusb::descriptors::TransferType::Bulk => TransferType::Bulk,
+            nusb::descriptors::TransferType::Interrupt => TransferType::Interrupt,
+        };
         Self {
             address: endpoint.address(),
-            transfer_type: match endpoint.transfer_type() {
-                nusb::descriptors::TransferType::Control => TransferType::Control,
-                nusb::descriptors::TransferType::Isochronous => TransferType::Isochronous,
-                nusb::descriptors::TransferType::Bulk => TransferType::Bulk,
-                nusb::descriptors::TransferType::Interrupt => TransferType::Interrupt,
-            },
-            max_packet_size: endpoint.max_packet_size().max(1),
+            transfer_type,
+            max_packet_size: endpoint.max_packet_size(),
             packets_per_microframe: endpoint.packets_per_microframe().min(3),
             interval: endpoint.interval(),
+            companion: endpoint.descriptors().find_map(|d| companion(&d, transfer_type)),
         }
     }
-}
-
-/// Reads the strings that the device descriptor `raw` names. A device that refuses a string has none.
-pub async fn read_strings(device: &dyn UsbDevice, raw: &[u8], into: &mut Descriptors) {
-    let Some(parsed) = DeviceDescriptor::new(raw) else { return };
-    let mut language = None;
-    let fields = [
-        (parsed.manufacturer_string_index(), &mut into.manufacturer),
-        (parsed.product_string_index(), &mut into.product),
-        (parsed.serial_number_string_index(), &mut into.serial_number),
-    ];
-    for (index, field) in fields {
-        let Some(index) = index else { continue };
-        if language.is_none() {
-            language = Some(first_language(device).await);
-        }
-        *field = read_string(device, index, language.unwrap_or(US_ENGLISH)).await.ok();
-    }
-}
-
-/// Reads one string descriptor: USB 2.0, 9.6.7.
-///
-/// # Errors
-/// Those of the control transfer; [`TransferError::Io`] (EPROTO) when what comes back is no string descriptor.
-pub async fn read_string(device: &dyn UsbDevice, index: NonZeroU8, language: u16) -> Result<String, TransferError> {
-    let raw = request(device, standard::get_string_descriptor(index.get(), language)).await?;
-    decode_string(&raw).ok_or(TransferError::Io(errno::EPROTO))
-}
-
-/// The first language the device offers, or US English.
-pub async fn first_language(device: &dyn UsbDevice) -> u16 {
-    match request(device, standard::get_string_descriptor(0, 0)).await {
-        Ok(raw) if raw.len() >= 4 && raw[1] == STRING_DESCRIPTOR => u16::from_le_bytes([raw[2], raw[3]]),
-        _ => US_ENGLISH,
-    }
-}
-
-async fn request(device: &dyn UsbDevice, setup: Setup) -> Result<Vec<u8>, TransferError> {
-    device.control(setup, Vec::new(), DESCRIPTOR_TIMEOUT).await
 }
 
 /// The text of a raw string descriptor; what is not UTF-16 is replaced.
@@ -311,10 +372,13 @@ impl fmt::Display for TransferType {
     }
 }
 
-/// How long a device may take over one descriptor before it is taken for silent.
-pub const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(5);
-const STRING_DESCRIPTOR: u8 = 3;
-const US_ENGLISH: u16 = 0x0409;
+const INTERFACE_ASSOCIATION: u8 = 0x0b;
+const CS_INTERFACE: u8 = 0x24;
+/// bDescriptorSubtype of CDC 1.2, table 13.
+const UNION: u8 = 0x06;
+const ENDPOINT_COMPANION: u8 = 0x30;
+/// bDescriptorType of a string.
+pub(super) const STRING_DESCRIPTOR: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -352,12 +416,54 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_claims_packets_of_no_bytes_gets_packets_of_one() {
-        let mut raw = configuration();
-        let at = raw.len() - 3;
-        raw[at] = 0;
+    fn a_setting_whose_packets_carry_nothing_is_not_preferred() {
+        let mut raw = vec![9, 2, 0, 0, 1, 1, 0, 0x80, 50];
+        for size in [0, 64] {
+            raw.extend([9, 4, 0, (size > 0).into(), 1, 0xff, 0, 0, 0, 7, 5, 0x81, 2, size, 0, 0]);
+        }
+        raw[2] = raw.len() as u8;
         let descriptors = Descriptors::parse(&DEVICE, &raw, Speed::High).unwrap();
-        assert_eq!(descriptors.find_endpoint(0x83, None, None).unwrap().1.max_packet_size, 1);
+        let sizes: Vec<usize> = descriptors.alt_settings.iter().map(|s| s.endpoints[0].max_packet_size).collect();
+        assert_eq!((sizes, descriptors.default_settings()[0].setting), (vec![0, 64], 1));
+        let unusable = descriptors.alt_settings[0].endpoints[0].unusable();
+        assert!(unusable.is_some_and(|why| why.contains("wMaxPacketSize is 0")));
+    }
+
+    /// One interface with one endpoint and a companion.
+    fn superspeed(attributes: u8, companion: [u8; 6]) -> Endpoint {
+        let mut raw = vec![9, 2, 31, 0, 1, 1, 0, 0x80, 50, 9, 4, 0, 0, 1, 0xff, 0, 0, 0];
+        raw.extend([7, 5, 0x81, attributes, 0x00, 0x04, 1]);
+        raw.extend(companion);
+        let descriptors = Descriptors::parse(&DEVICE, &raw, Speed::Super).unwrap();
+        descriptors.find_endpoint(0x81, None, None).unwrap().1
+    }
+
+    #[test]
+    fn a_companion_says_how_much_an_interval_moves() {
+        let isochronous = superspeed(5, [6, 0x30, 14, 2, 0x00, 0xb4]);
+        assert_eq!((isochronous.max_packet_size, isochronous.bytes_per_interval()), (1024, 46_080));
+        assert_eq!(superspeed(5, [6, 0x30, 3, 0, 0, 0]).bytes_per_interval(), 4096, "wBytesPerInterval says nothing");
+        assert_eq!(superspeed(3, [6, 0x30, 0, 0, 8, 0]).bytes_per_interval(), 8);
+    }
+
+    #[test]
+    fn a_bulk_endpoint_with_streams_says_why_it_cannot_be_used() {
+        let streams = superspeed(2, [6, 0x30, 15, 4, 0, 0]);
+        assert_eq!(streams.companion.map(|c| (c.burst, c.streams)), Some((16, 16)));
+        assert!(streams.unusable().is_some_and(|why| why.contains("16 streams")));
+        assert_eq!(superspeed(2, [6, 0x30, 15, 0, 0, 0]).unusable(), None);
+        assert_eq!(superspeed(5, [6, 0x30, 15, 2, 0, 0xb4]).unusable(), None, "of an isochronous one that is Mult");
+    }
+
+    #[test]
+    fn unions_and_associations_are_found() {
+        let mut raw = vec![9, 2, 0, 0, 2, 1, 0, 0x80, 50, 8, 11, 1, 2, 2, 2, 1, 0];
+        raw.extend([9, 4, 1, 0, 0, 2, 2, 1, 0, 5, 0x24, 0, 0x10, 1, 5, 0x24, 6, 1, 2]);
+        raw[2] = raw.len() as u8;
+        let descriptors = Descriptors::parse(&DEVICE, &raw, Speed::Full).unwrap();
+        assert_eq!(descriptors.alt_settings[0].union, Some(Union { control: 1, subordinate: 2 }));
+        let association = descriptors.associations[0];
+        assert_eq!([0, 1, 2, 3].map(|i| association.contains(i)), [false, true, true, false]);
     }
 
     #[test]
@@ -382,7 +488,7 @@ mod tests {
             if let Ok(parsed) = Descriptors::parse(&device, &configuration, Speed::Full) {
                 for alt in parsed.default_settings() {
                     for endpoint in &alt.endpoints {
-                        prop_assert!(endpoint.max_packet_size > 0);
+                        prop_assert!(endpoint.unusable().is_some() || endpoint.bytes_per_interval() > 0);
                         prop_assert!(endpoint.period(Speed::High) > Duration::ZERO);
                     }
                 }

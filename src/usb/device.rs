@@ -52,9 +52,10 @@ pub trait UsbDevice: Send + Sync {
     /// Resets the device's port and configures it as before: USB 2.0, 7.1.7.5.
     fn reset(&self) -> BoxFuture<'_, Result<(), TransferError>>;
 
-    /// The modem lines of its serial function, where the host can tell. CDC has no request that reads them back, so
-    /// that only ports of the operating system know.
-    fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
+    /// The modem lines of the serial function with this control interface, where the host can tell. CDC has no request
+    /// that reads them back, so that only ports of the operating system know.
+    fn modem_lines(&self, interface: u8) -> BoxFuture<'_, Option<ModemLines>> {
+        let _ = interface;
         Box::pin(async { None })
     }
 

@@ -40,9 +40,9 @@ pub fn get_configuration_descriptor(index: u8, length: u16) -> Setup {
     get_descriptor(TYPE_CONFIGURATION, index, 0, length)
 }
 
-/// GET_DESCRIPTOR of a string; index 0 asks for the list of languages.
-pub fn get_string_descriptor(index: u8, language: u16) -> Setup {
-    get_descriptor(TYPE_STRING, index, language, 255)
+/// GET_DESCRIPTOR of a string, at most `length` bytes; index 0 asks for the list of languages.
+pub fn get_string_descriptor(index: u8, language: u16, length: u8) -> Setup {
+    get_descriptor(TYPE_STRING, index, language, length.into())
 }
 
 /// SET_CONFIGURATION.
@@ -81,6 +81,6 @@ mod tests {
     #[test]
     fn a_setup_packet_is_little_endian() {
         assert_eq!(get_device_descriptor().to_bytes(), [0x80, 6, 0, 1, 0, 0, 18, 0]);
-        assert_eq!(get_string_descriptor(2, 0x0409).to_bytes(), [0x80, 6, 2, 3, 0x09, 0x04, 255, 0]);
+        assert_eq!(get_string_descriptor(2, 0x0409, 255).to_bytes(), [0x80, 6, 2, 3, 0x09, 0x04, 255, 0]);
     }
 }

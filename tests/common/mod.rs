@@ -38,9 +38,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
@@ -133,7 +133,8 @@ impl Bus {
 pub struct Daemon {
     pub child: Child,
     pub dir: PathBuf,
-    stderr: Receiver<String>,
+    /// In a lock only so that threads of a test can share the daemon.
+    stderr: Mutex<Receiver<String>>,
     said: Vec<String>,
     _temp: Option<TempDir>,
 }
@@ -196,7 +197,7 @@ impl Daemon {
         let (sender, stderr) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { child, dir: dir.to_owned(), stderr, said: Vec::new(), _temp: None }
+        Self { child, dir: dir.to_owned(), stderr: Mutex::new(stderr), said: Vec::new(), _temp: None }
     }
 
     /// A path below the run dir, such as `zero/ep_81`.
@@ -311,7 +312,7 @@ impl Daemon {
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.stderr.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self.stderr.get_mut().unwrap().recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     self.said.push(line.clone());
                     if line.contains(text) {
@@ -326,7 +327,13 @@ impl Daemon {
 
     /// All that was said on stderr so far.
     pub fn said(&mut self) -> &[String] {
-        self.said.extend(self.stderr.try_iter());
+        self.said.extend(self.stderr.get_mut().unwrap().try_iter());
+        &self.said
+    }
+
+    /// All that was said on stderr by a daemon that has ended.
+    pub fn all_said(&mut self) -> &[String] {
+        self.said.extend(self.stderr.get_mut().unwrap().iter());
         &self.said
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use usbip_wire::{Direction, flags, status};
 
-use super::info::{self, Endpoint, Info};
+use super::info::{Endpoint, Info};
 use super::iso::{FrameClock, Stream};
 use super::queue::{Completion, Urb};
 use crate::function::{Control, Function, InStep, OutStep, Payload, Setup};
@@ -104,6 +104,7 @@ impl Attached {
                 Step::done(Completion { payload: Payload::Bytes(payload), ..Completion::taken(data.len(), status::OK) })
             }
             Control::Stall => Step::done(Completion::status(status::EPIPE)),
+            Control::Nak => Step::Nak,
             Control::After(time) => Step::Done(Completion::taken(data.len(), status::OK), time),
         }
     }
@@ -122,6 +123,7 @@ impl Attached {
             return match self.function.read(endpoint.address, max, now) {
                 InStep::Done(payload) => Step::done(Completion::payload(payload)),
                 InStep::Nak => Step::Nak,
+                InStep::Failed(status) => Step::done(Completion::status(status)),
             };
         }
         let asked = urb.flags & flags::ZERO_PACKET != 0 && urb.data.len().is_multiple_of(endpoint.max_packet);
@@ -152,7 +154,7 @@ impl Attached {
                 urb.start_frame = (frame & FRAME_NUMBER) as u32;
             }
             match urb.direction {
-                Direction::In => self.packet_in(index, endpoint, urb),
+                Direction::In => self.packet_in(index, urb),
                 Direction::Out => self.packet_out(endpoint, urb),
             }
             urb.served += 1;
@@ -164,11 +166,11 @@ impl Attached {
         Step::done(Completion { payload, packets, start_frame, ..Completion::taken(taken, status::OK) })
     }
 
-    fn packet_in(&mut self, index: usize, endpoint: Endpoint, urb: &mut Urb<'_>) {
+    fn packet_in(&mut self, index: usize, urb: &mut Urb<'_>) {
         let before = urb.received.len();
         self.function.iso_in(&mut urb.received);
         let packet = &mut urb.packets[urb.served];
-        if (packet.length as usize) < endpoint.max_packet {
+        if (packet.length as usize) < urb.received.len() - before {
             packet.status = status::EOVERFLOW;
             urb.received.truncate(before);
         } else if self.short[index] > 0 {
@@ -194,7 +196,7 @@ impl Attached {
     /// The reset of the port, after which a USB/IP client expects a configured device.
     fn reset(&mut self, now: Instant) {
         self.function.bus_reset(now);
-        info::configure(&mut *self.function, now);
+        self.info.configure(&mut *self.function, now);
         self.settings = [0; 256];
         self.rearranged = true;
     }

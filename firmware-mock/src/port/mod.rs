@@ -15,7 +15,7 @@
 
 mod attached;
 mod command;
-mod info;
+pub(crate) mod info;
 mod iso;
 mod presence;
 mod queue;

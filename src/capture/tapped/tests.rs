@@ -46,7 +46,7 @@ impl UsbDevice for Simple {
         Box::pin(async { Ok(()) })
     }
 
-    fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
+    fn modem_lines(&self, _: u8) -> BoxFuture<'_, Option<ModemLines>> {
         let lines = ModemLines { dtr: true, rts: false, cts: false, dsr: false, dcd: false, ring: false };
         Box::pin(async move { Some(lines) })
     }
@@ -89,6 +89,7 @@ fn tapped(answer: Result<Vec<u8>, TransferError>) -> (Arc<Tap>, Arc<dyn UsbDevic
         configuration_value: 1,
         alt_settings: Vec::new(),
         remarks: Vec::new(),
+        associations: Vec::new(),
     };
     let tap = Arc::new(Tap::default());
     let device = tap.wrap(Arc::new(Simple { descriptors: Arc::new(descriptors), answer }));
@@ -119,6 +120,7 @@ fn bulk() -> Endpoint {
         max_packet_size: 64,
         packets_per_microframe: 1,
         interval: 0,
+        companion: None,
     }
 }
 
@@ -129,7 +131,7 @@ async fn next(pipe: &mut dyn Pipe) -> Transfer {
 #[tokio::test]
 async fn what_a_device_can_do_it_can_do_behind_a_tap() {
     let (_, device) = tapped(Ok(vec![1, 2]));
-    assert!(device.modem_lines().await.is_some_and(|lines| lines.dtr));
+    assert!(device.modem_lines(0).await.is_some_and(|lines| lines.dtr));
     assert!(matches!(device.claim(0, false).await, Err(OpenError::Busy(_))));
     assert_eq!(device.clear_halt(0x81).await, Err(TransferError::Stall));
     assert_eq!(device.gone().await, "gone");

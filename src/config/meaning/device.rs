@@ -6,9 +6,9 @@ use toml::Spanned;
 
 use super::checks::{Checks, choice};
 use super::{pipe, serial};
-use crate::config::typed::{TypedDevice, TypedMatch};
+use crate::config::typed::{TypedDevice, TypedMatch, TypedSerial};
 use crate::config::value::{DAY, OneOrMany, Value};
-use crate::config::{Backend, DeviceConfig, Driver, Match, Unplug};
+use crate::config::{Backend, DeviceConfig, Driver, Match, SerialConfig, Unplug};
 use crate::name;
 use crate::selector::{Remote, Selector};
 
@@ -31,6 +31,7 @@ pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> D
         access: checks.access(&table.owner, &table.group, &table.mode, &table.sddl),
         pipes: pipe::pipes(checks, &table.pipe),
         serial: table.serial.as_ref().map(|typed| serial::serial(checks, typed, backend, table.remote.is_some())),
+        more_serial: more_serial(checks, table, backend),
         outlets: defaults.outlets,
         endpoints: defaults.endpoints,
         detach: choice(&table.detach).unwrap_or(defaults.detach),
@@ -38,9 +39,16 @@ pub(super) fn device(checks: &mut Checks<'_>, typed: &Spanned<TypedDevice>) -> D
     }
 }
 
+fn more_serial(checks: &mut Checks<'_>, table: &TypedDevice, backend: Backend) -> Vec<(usize, SerialConfig)> {
+    let tables = [&table.serial_2, &table.serial_3, &table.serial_4];
+    let lines = tables.into_iter().zip(1..).filter_map(|(typed, nth)| Some((nth, typed.as_ref()?)));
+    lines.map(|(nth, typed)| (nth, serial::serial(checks, typed, backend, table.remote.is_some()))).collect()
+}
+
 /// The kernel's driver holds the whole function, so that no pipe of the device can be had beside it.
 fn check_driver(checks: &mut Checks<'_>, table: &TypedDevice) {
-    let (Some(serial), Some(_), None) = (&table.serial, table.pipe.first(), &table.remote) else { return };
+    check_drivers_agree(checks, table);
+    let (Some(serial), Some(_), None) = (table.serials().next(), table.pipe.first(), &table.remote) else { return };
     let (place, is_kernel) = match &serial.get_ref().driver {
         Some(driver) => (driver.span(), *driver.get_ref() == Driver::Kernel),
         None => (serial.span(), true),
@@ -49,6 +57,15 @@ fn check_driver(checks: &mut Checks<'_>, table: &TypedDevice) {
         let text = "pipes beside a serial line need `driver = \"user\"` in [device.serial]: with `kernel`, which is the \
                     default, the system's serial port is used and not USB";
         checks.refuse(place, text);
+    }
+}
+
+/// A device is opened by one driver.
+fn check_drivers_agree(checks: &mut Checks<'_>, table: &TypedDevice) {
+    let driver = |serial: &TypedSerial| choice(&serial.driver).unwrap_or_default();
+    let Some(first) = table.serials().next().map(|serial| driver(serial.get_ref())) else { return };
+    for other in table.serials().filter(|serial| driver(serial.get_ref()) != first && table.remote.is_none()) {
+        checks.refuse(other.span(), "all serial lines of a device have the same `driver`; write it in each of them");
     }
 }
 

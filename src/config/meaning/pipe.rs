@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::checks::{Checks, choice};
 use crate::config::typed::{Typed, TypedPipe};
 use crate::config::value::{DAY, Value};
-use crate::config::{DEFAULT_QUEUE, Framing, OutletKind, Patience, PipeConfig};
+use crate::config::{DEFAULT_QUEUE, DEFAULT_TRANSFER, Framing, OutletKind, Patience, PipeConfig};
 
 /// What the tables of one device mean.
 pub(super) fn pipes(checks: &mut Checks<'_>, typed: &[Spanned<TypedPipe>]) -> Vec<PipeConfig> {
@@ -33,14 +33,14 @@ fn pipe(checks: &mut Checks<'_>, table: &TypedPipe) -> Option<PipeConfig> {
         endpoint,
         interface: checks.read("interface", &table.interface, |v| v.integer(0..=255)),
         alt: checks.read("alt", &table.alt, |v| v.integer(0..=255)),
-        queue: queue(checks, table, transfer),
+        queue: queue(checks, table, transfer.unwrap_or(DEFAULT_TRANSFER)),
         transfer,
         outlets,
         framing,
         idle: choice(&table.idle).unwrap_or_default(),
         on_open: choice(&table.on_open).unwrap_or_default(),
         stall: choice(&table.stall).unwrap_or_default(),
-        zlp: choice(&table.zlp).unwrap_or(default.zlp),
+        zlp: zlp(checks, table, framing, endpoint & 0x80 != 0),
         flush: checks.read("flush", &table.flush, |v| v.duration(Duration::ZERO..=DAY)).unwrap_or(default.flush),
         patience: checks.read("patience", &table.patience, patience).unwrap_or_default(),
         writers: choice(&table.writers).unwrap_or_default(),
@@ -106,14 +106,14 @@ fn outlets(checks: &mut Checks<'_>, table: &TypedPipe) -> Option<Vec<OutletKind>
 }
 
 /// What its outlets cannot keep together is refused.
-fn transfer(checks: &mut Checks<'_>, table: &TypedPipe, framing: Framing, outlets: &[OutletKind]) -> u32 {
+fn transfer(checks: &mut Checks<'_>, table: &TypedPipe, framing: Framing, outlets: &[OutletKind]) -> Option<u32> {
     let most = framing.longest_transfer(outlets);
     let (what, instead) = match outlets.contains(&OutletKind::Fifo) {
         true => ("fifo", ", or for socket outlets only"),
         false => ("socket", ", or for framing = \"length\""),
     };
     let typed = checks.read("transfer", &table.transfer, |v| v.size(1..=MAX_TRANSFER));
-    let wanted = typed.unwrap_or(PipeConfig::new(0x81).transfer);
+    let wanted = typed?;
     if let (true, Some(span)) = (wanted > most, span(&table.transfer)) {
         checks.refuse(
             span,
@@ -123,7 +123,19 @@ fn transfer(checks: &mut Checks<'_>, table: &TypedPipe, framing: Framing, outlet
             ),
         );
     }
-    wanted.min(most)
+    Some(wanted.min(most))
+}
+
+/// In a stream nothing says where a message ends.
+fn zlp(checks: &mut Checks<'_>, table: &TypedPipe, framing: Framing, is_in: bool) -> Option<bool> {
+    let wanted = choice(&table.zlp);
+    if let (Some(true), Some(span), Framing::Stream, false) = (wanted, span(&table.zlp), framing, is_in) {
+        checks.refuse(
+            span,
+            "`zlp` closes messages, and in stream framing there are none; add a `framing` or leave it out",
+        );
+    }
+    wanted
 }
 
 fn queue(checks: &mut Checks<'_>, table: &TypedPipe, transfer: u32) -> Option<u16> {

@@ -107,6 +107,30 @@ group = \"plugdev\"
             "The serial line of the device, written as `[device.serial]`.",
         ),
         Key::new(
+            "serial-2",
+            Values::Table("[device.serial]"),
+            Default::Words("none, as for `serial`"),
+            "{ baud = 9600 }",
+            "The second serial line of the device, with outlets such as `serial-2.rx`, written as `[device.serial-2]` with the \
+             keys of `[device.serial]`. A line without `interface` gets the next function that no other line has.",
+        ),
+        Key::new(
+            "serial-3",
+            Values::Table("[device.serial]"),
+            Default::Words("none, as for `serial`"),
+            "{ baud = 9600 }",
+            "The third serial line of the device, with outlets such as `serial-3.rx`, written as `[device.serial-3]` with the \
+             keys of `[device.serial]`. A line without `interface` gets the next function that no other line has.",
+        ),
+        Key::new(
+            "serial-4",
+            Values::Table("[device.serial]"),
+            Default::Words("none, as for `serial`"),
+            "{ baud = 9600 }",
+            "The fourth serial line of the device, with outlets such as `serial-4.rx`, written as `[device.serial-4]` with the \
+             keys of `[device.serial]`. A line without `interface` gets the next function that no other line has.",
+        ),
+        Key::new(
             "pipe",
             Values::Table("[[device.pipe]]"),
             Default::Words(
@@ -409,10 +433,11 @@ writers = \"one\"
         Key::new(
             "transfer",
             Values::Range { unit: "bytes", least: "1", most: "\"16M\"", refused: &["0", "\"17M\"", "\"64X\""] },
-            Default::Value(Text::Same("65536")),
+            Default::Words("65536; for an interrupt IN endpoint what one interval moves, mostly one packet"),
             "\"4K\"",
-            "Bytes of a transfer, rounded up to whole packets for IN. `transfer` times `queue` may be at most 64 MiB. With \
-             `framing = \"packet\"` the default and the limit are 4096 for a FIFO, and the limit is 128 KiB for other outlets.",
+            "Bytes of a transfer, rounded up to whole packets for IN. A report of several packets is one transfer with its length \
+             here. `transfer` times `queue` may be at most 64 MiB. With `framing = \"packet\"` the default and the limit are \
+             4096 for a FIFO, and the limit is 128 KiB for other outlets.",
         ),
         Key::new(
             "queue",
@@ -469,9 +494,9 @@ writers = \"one\"
         Key::new(
             "zlp",
             Values::Switch,
-            Default::Value(Text::Same("true")),
+            Default::Words("`true` for bulk endpoints, `false` for interrupt endpoints"),
             "false",
-            "Whether a message that fills its last packet is ended by a zero-length packet. It is for framings other than \
+            "Whether a message that fills its last packet is ended by a zero-length packet. `true` is for framings other than \
              `stream`.",
         )
         .of(Endpoints::Out),

@@ -172,7 +172,7 @@ impl UsbDevice for SerialDevice {
         })
     }
 
-    fn modem_lines(&self) -> BoxFuture<'_, Option<ModemLines>> {
+    fn modem_lines(&self, _interface: u8) -> BoxFuture<'_, Option<ModemLines>> {
         Box::pin(async move {
             let port = self.opened()?;
             port.on_settings(PORT_TIMEOUT, |settings| settings.modem_lines()).await.ok()

@@ -55,6 +55,7 @@ impl PortInfo {
             subclass,
             protocol: 0,
             endpoints,
+            union: None,
         };
         Descriptors {
             vendor_id: usb.map_or(0, |usb| usb.vid),
@@ -71,6 +72,7 @@ impl PortInfo {
                 interface(control + 1, CLASS_DATA, 0, vec![bulk(BULK_IN), bulk(BULK_OUT)]),
             ],
             remarks: Vec::new(),
+            associations: Vec::new(),
         }
     }
 
@@ -99,6 +101,7 @@ fn bulk(address: u8) -> Endpoint {
         max_packet_size: READ_SIZE,
         packets_per_microframe: 1,
         interval: 0,
+        companion: None,
     }
 }
 

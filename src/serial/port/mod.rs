@@ -40,6 +40,7 @@ mod settings;
 #[cfg(windows)]
 #[path = "settings_windows.rs"]
 mod settings;
+mod several;
 #[cfg(target_os = "linux")]
 #[path = "system_linux.rs"]
 mod system;
@@ -56,3 +57,4 @@ pub use device::{FirstSettings, SerialDevice, open};
 pub use info::{PortInfo, UsbPort};
 pub use node::{UNSEEN, others, permission_advice};
 pub use settings::list;
+pub use several::SeveralPorts;

@@ -238,7 +238,7 @@ async fn what_the_port_does_not_take_is_refused() {
 async fn a_port_without_modem_lines_says_so_at_once_and_stays_usable() {
     let far = FarEnd::new();
     let port = far.open().await;
-    assert_eq!(port.modem_lines().await, None);
+    assert_eq!(port.modem_lines(0).await, None);
     let mut lines = Lines::new(function(&port), Wanted::default());
     assert_eq!(lines.set_lines(&port, Some(true), None).await, Err(TransferError::Invalid));
     assert_eq!(lines.wanted(), Wanted::default());
@@ -338,4 +338,39 @@ async fn a_link_to_a_port_is_as_good_as_the_port() {
         open(&PortInfo::of(Path::new(&link).into()), true, FirstSettings::default()).await,
         Err(OpenError::Held(..))
     ));
+}
+
+#[tokio::test]
+async fn the_ports_of_one_device_are_as_many_functions() {
+    let far = [FarEnd::new(), FarEnd::new()];
+    let usb = |interface| UsbPort {
+        vid: 0x1209,
+        pid: 1,
+        serial: None,
+        manufacturer: None,
+        product: None,
+        interface: Some(interface),
+        place: None,
+    };
+    // Ports of one chip, whose interfaces follow one another.
+    let info = |nth: usize| PortInfo { path: far[nth].path.clone(), usb: Some(usb(nth as u8)) };
+    let device =
+        SeveralPorts::open(&[info(0), info(1)], true, Duration::ZERO, |_| FirstSettings::default()).await.unwrap();
+    let functions = crate::serial::find_functions(device.descriptors());
+    let numbers: Vec<(u8, u8)> = functions.iter().map(|f| (f.control_interface, f.bulk_in.address)).collect();
+    assert_eq!(numbers, [(0, 0x81), (1, 0x82)]);
+    for (nth, function) in functions.iter().enumerate() {
+        let (mut from, mut to) =
+            (device.open_pipe(&function.bulk_in).unwrap(), device.open_pipe(&function.bulk_out).unwrap());
+        far[nth].say(&[nth as u8]);
+        from.submit(Transfer::new(512));
+        assert_eq!(within(complete(&mut *from)).await.received(), [nth as u8]);
+        to.submit(carrying(b"out"));
+        within(complete(&mut *to)).await;
+        assert_eq!((far[nth].heard(), far[1 - nth].heard()), (b"out".to_vec(), Vec::new()));
+    }
+    let coding = LineCoding { baud: 57_600, mode: "8N1".parse().unwrap() };
+    functions[1].set_line_coding(&device, coding).await.unwrap();
+    assert_eq!((far[1].speed().1, functions[1].line_coding(&device).await.unwrap().baud), (57_600, 57_600));
+    assert_ne!(far[0].speed().1, 57_600);
 }

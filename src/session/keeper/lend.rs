@@ -70,7 +70,7 @@ impl Keeper {
         let device = self.shared.tap.wrap(device);
         self.follow = Follow::of(device.descriptors(), plug.as_deref());
         let Some(function) = plan::serial_function(&self.config, device.descriptors()) else { return false };
-        let profile = self.config.serial.clone().unwrap_or_default().profile;
+        let profile = self.config.serial_lines().next().map(|(_, s)| s.clone()).unwrap_or_default().profile;
         let board = lent::Board { device: &device, function, profile: &profile };
         let is_over = tokio::select! {
             is_over = port.serve(&board, over) => is_over,

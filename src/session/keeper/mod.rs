@@ -30,7 +30,7 @@ use super::port_watch::PortWatch;
 use super::shared::Shared;
 use crate::config::DeviceConfig;
 use crate::outlet::{Dir, DirError, Watcher};
-use crate::usb::OpenError;
+use crate::usb::{OpenError, caught};
 
 pub use self::handle::Handle;
 
@@ -90,7 +90,15 @@ impl Keeper {
             follow: Follow::default(),
             remarks: Vec::new(),
         };
-        let task = tokio::spawn(keeper.run(found));
+        let watched = shared.clone();
+        let task = tokio::spawn(async move {
+            if let Err(error) = caught(keeper.run(found)).await {
+                let text =
+                    format!("{error}; the device is not looked for until usbpipe is restarted, please report it");
+                watched.detached(text.clone());
+                watched.tell("error", text);
+            }
+        });
         Ok(Handle { config: config_sender, shared, own, stop, task })
     }
 
@@ -176,7 +184,7 @@ impl Keeper {
         self.outlets.close().await;
         // Clients of the sockets may stay connected; what they share no longer holds the device.
         self.shared.detached("the daemon no longer bridges it".to_owned());
-        if let Some(serial) = self.shared.serial() {
+        for serial in self.shared.serials() {
             serial.detach().await;
         }
         self.shared.loan.set_free();

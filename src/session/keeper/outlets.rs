@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::Surroundings;
 use super::stand::common_outlet;
 use crate::config::{self, DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug, Writers};
+use crate::name::{line_of_outlet, serial_line};
 use crate::outlet::tty::{Place, TtyListener};
 use crate::outlet::{Access, Dir, DirError, InFifo, OutFifo};
 use crate::session::hub::{Hub, Rules};
@@ -21,7 +22,7 @@ use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
 use crate::session::terminals::TTY;
 use crate::session::{device_json, doors, plan, terminals};
-use crate::usb::Prompt;
+use crate::usb::{Prompt, caught};
 
 /// What stands in the run dir for a device, and what serves it.
 pub(super) struct Outlets {
@@ -92,8 +93,8 @@ impl Outlets {
         for pipe in self.config.pipes.clone() {
             self.make_line(&outlet_name(pipe.endpoint), &pipe)?;
         }
-        if let Some(serial) = self.config.serial.clone() {
-            self.make_serial(&serial)?;
+        for (nth, serial) in self.config.clone().serial_lines() {
+            self.make_serial(nth, serial)?;
         }
         self.write_json();
         Ok(())
@@ -105,9 +106,9 @@ impl Outlets {
     }
 
     /// The same for everything of a serial function.
-    pub(super) fn ensure_serial(&mut self) -> bool {
-        let serial = plan::serial(&self.config);
-        self.ensure(SERIAL_IN, |outlets| outlets.make_serial(&serial))
+    pub(super) fn ensure_serial(&mut self, nth: usize) -> bool {
+        let serial = plan::serial(&self.config, nth);
+        self.ensure(&serial_in(nth), |outlets| outlets.make_serial(nth, &serial))
     }
 
     fn ensure(&mut self, outlet: &str, make: impl FnOnce(&mut Self) -> Result<(), DirError>) -> bool {
@@ -161,22 +162,26 @@ impl Outlets {
             stop: self.stop.clone(),
         };
         let path = fifo.clone().or_else(|| socket.clone());
-        let path = path.unwrap_or_else(|| self.dir.path().join(common_outlet(&config.outlets)));
+        let path = path.unwrap_or_else(|| self.dir.path().join(common_outlet(outlet, &config.outlets)));
         let cannot = |e| DirError::from_io(&path, "cannot open", e);
         let watcher = &self.surroundings.watcher;
         let (device, events) = (&self.config.name, &self.surroundings.events);
         let packets = config.framing == Framing::Packet;
-        let rules = Rules { packets, exclusive: config.writers == Writers::One, transfer: config.transfer };
+        let rules = Rules { packets, exclusive: config.writers == Writers::One, transfer: config.longest_transfer() };
         if is_in {
             let (hub, arrivals) = Hub::of_in(device, outlet, events, rules);
             let fifo = fifo.map(|path| InFifo::new(path, watcher, packets)).transpose().map_err(cannot)?;
             self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
-            self.tasks.spawn(Prompt::new(InLine::new(context, config.clone(), fifo, hub, arrivals).run()));
+            let ended = context.on_panic();
+            let line = InLine::new(context, config.clone(), fifo, hub, arrivals).run();
+            self.tasks.spawn(Prompt::new(async { caught(line).await.unwrap_or_else(ended) }));
         } else {
             let (hub, arrivals) = Hub::of_out(device, outlet, events, rules);
             let fifo = fifo.map(|path| OutFifo::new(path, watcher)).transpose().map_err(cannot)?;
             self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
-            self.tasks.spawn(Prompt::new(OutLine::new(context, config.clone(), fifo, &hub, arrivals).run()));
+            let ended = context.on_panic();
+            let line = OutLine::new(context, config.clone(), fifo, &hub, arrivals).run();
+            self.tasks.spawn(Prompt::new(async { caught(line).await.unwrap_or_else(ended) }));
         }
         self.lines.push(Slot { outlet: outlet.to_owned(), attachments });
         Ok(())
@@ -184,32 +189,35 @@ impl Outlets {
 
     /// The serial function of which this is a data outlet.
     fn serial_of(&self, outlet: &str) -> Option<Arc<SerialPort>> {
-        self.shared.serial().filter(|_| outlet.starts_with(SERIAL_OUTLETS))
+        let line = line_of_outlet(outlet)?;
+        self.shared.serials().into_iter().find(|serial| serial.line == line)
     }
 
     /// The addresses stand for the directions until the device is there and says which they are.
-    fn make_serial(&mut self, config: &SerialConfig) -> Result<(), DirError> {
+    fn make_serial(&mut self, nth: usize, config: &SerialConfig) -> Result<(), DirError> {
         let name = &self.config.name;
-        let (port, due) = SerialPort::new(name, config, self.surroundings.events.clone());
+        let (port, due) = SerialPort::new(name, &serial_line(nth), config, self.surroundings.events.clone());
         let port = Arc::new(port);
-        self.shared.set_serial(port.clone());
-        self.make_line(SERIAL_IN, &plan::serial_pipe(config, 0x81))?;
-        self.make_line(SERIAL_OUT, &plan::serial_pipe(config, 0x01))?;
+        self.shared.add_serial(nth, port.clone());
+        self.make_line(&serial_in(nth), &plan::serial_pipe(config, 0x81))?;
+        self.make_line(&serial_out(nth), &plan::serial_pipe(config, 0x01))?;
         self.doors.spawn(port.clone().reset_when_opened(due));
         if let Some(program) = config.run.clone() {
             let dir = self.surroundings.dir.path();
-            self.tasks.spawn(self.presence.attendant(program, dir, &self.shared, &self.stop).run());
+            let line = port.line.clone();
+            self.tasks.spawn(self.presence.attendant(program, line, dir, &self.shared, &self.stop).run());
         }
         self.make_serial_outlets(&port, config)
     }
 
     /// Makes the terminal of a serial function, and serves whoever opens it.
     pub(super) fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
-        let place = Place { dir: self.dir.try_clone()?, name: TTY.to_owned(), access: access.clone() };
+        let name = port.outlet(TTY);
+        let place = Place { dir: self.dir.try_clone()?, name: name.clone(), access: access.clone() };
         let settings = *port.shown.borrow();
         let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
-        self.entries.push(TTY.to_owned());
-        self.shared.set_tty(SERIAL_OUTLETS, &listener.path());
+        self.entries.push(name);
+        self.shared.set_tty(&port.outlet(""), &listener.path());
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
         Ok(())
@@ -234,11 +242,11 @@ impl Outlets {
     }
 
     /// What answers lines of line control.
-    pub(super) fn serial_text(&self) -> doors::AnswerText {
-        let shared = self.shared.clone();
+    pub(super) fn serial_text(&self, port: &Arc<SerialPort>) -> doors::AnswerText {
+        let (shared, port) = (self.shared.clone(), port.clone());
         Arc::new(move |line| {
-            let shared = shared.clone();
-            Box::pin(async move { shared.answer_serial(&line).await })
+            let (shared, port) = (shared.clone(), port.clone());
+            Box::pin(async move { shared.answer_serial_of(Some(port), &line).await })
         })
     }
 
@@ -273,13 +281,16 @@ pub(super) fn access(config: &config::Access) -> Access {
     Access { owner, group, mode, sddl }
 }
 
-/// The names of a serial function's lines.
-pub(super) const SERIAL_IN: &str = "serial.rx";
-pub(super) const SERIAL_OUT: &str = "serial.tx";
-/// What the names of all data outlets of a serial function begin with.
-pub(super) const SERIAL_OUTLETS: &str = "serial.";
-/// What stands for both of its lines.
-pub(super) const BOTH_LINES: &str = "serial";
+/// The outlet for what the serial function with this number receives.
+pub(super) fn serial_in(nth: usize) -> String {
+    serial_line(nth) + ".rx"
+}
+
+/// The outlet for what it sends.
+pub(super) fn serial_out(nth: usize) -> String {
+    serial_line(nth) + ".tx"
+}
+
 /// The longest request of a serial line is far shorter.
 pub(super) const SERIAL_LINE: usize = 256;
 /// A setup packet and the longest data stage.

@@ -9,8 +9,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::Keeper;
-use super::outlets::{SERIAL_IN, SERIAL_OUT};
+use super::outlets::{serial_in, serial_out};
 use crate::config::PipeConfig;
+use crate::name::{line_of_outlet, serial_line};
 use crate::serial::{Function, board_name};
 use crate::session::claim::Claim;
 use crate::session::follow::Follow;
@@ -36,7 +37,7 @@ struct Bridged {
 struct Missing {
     interfaces: BTreeSet<u8>,
     bridged: Vec<Bridged>,
-    function: Option<Function>,
+    functions: Vec<(usize, Function)>,
 }
 
 /// What the lines of a session get.
@@ -107,17 +108,15 @@ impl Keeper {
     async fn take(&mut self, claim: &Claim<'_>, backend: &'static str) -> Result<(Vec<Bridged>, Missing), OpenError> {
         let Claim { device, place, .. } = *claim;
         let d = device.descriptors();
-        let function = plan::serial_function(&self.config, d);
-        let bridged = self.prepare(d, function.as_ref());
-        let refused = claim.all(interfaces(&bridged, function.as_ref())).await?;
+        let functions = plan::serial_functions(&self.config, d);
+        let bridged = self.prepare(d, &functions);
+        let refused = claim.all(interfaces(&bridged, &functions)).await?;
         let (theirs, bridged) = bridged.into_iter().partition::<Vec<_>, _>(|b| refused.contains_key(&b.interface));
         for b in &theirs {
             self.shared.set_problem(&b.outlet, &refused[&b.interface]);
         }
-        let (late_function, function) = match function {
-            Some(f) if refused.contains_key(&f.control_interface) => (Some(f), None),
-            other => (None, other),
-        };
+        let (late_functions, functions) =
+            functions.into_iter().partition::<Vec<_>, _>(|(_, f)| refused.contains_key(&f.control_interface));
         if self.select(device, &bridged).await.is_err() {
             let text = format!("{:04x}:{:04x} at {place} went while it was being opened", d.vendor_id, d.product_id);
             claim.give_back().await;
@@ -128,11 +127,13 @@ impl Keeper {
             self.shared.tell("resume", format!("{place} is free again"));
         }
         self.shared.attached(device.clone(), backend, place.to_owned());
-        self.shared.set_function(function.as_ref());
-        if let (Some(function), Some(serial)) = (function, self.shared.serial()) {
-            serial.attach(device.clone(), function).await;
+        self.shared.set_function(functions.first().map(|(_, function)| function));
+        for (nth, function) in functions {
+            if let Some(serial) = self.shared.serial_line(nth) {
+                serial.attach(device.clone(), function).await;
+            }
         }
-        let missing = Missing { interfaces: refused.into_keys().collect(), bridged: theirs, function: late_function };
+        let missing = Missing { interfaces: refused.into_keys().collect(), bridged: theirs, functions: late_functions };
         Ok((bridged, missing))
     }
 
@@ -174,7 +175,7 @@ impl Keeper {
         }
         self.shared.detached(ended.reason.clone());
         self.shared.clear_problems();
-        if let Some(serial) = self.shared.serial() {
+        for serial in self.shared.serials() {
             serial.detach().await;
         }
         self.outlets.write_json();
@@ -183,7 +184,7 @@ impl Keeper {
 
     /// Gives its pipe to each line.
     fn attach(&self, bridged: Vec<Bridged>, attach: &Attach) {
-        let has_line = bridged.iter().any(|b| b.outlet == SERIAL_IN);
+        let has_line = bridged.iter().any(|b| line_of_outlet(&b.outlet).is_some());
         for Bridged { outlet, endpoint, .. } in bridged {
             let (device, phase, _in_use) = (attach.device.clone(), attach.phases.clone(), attach.in_use.clone());
             self.outlets.attach(&outlet, Attachment { device, endpoint, phase, gate: None, _in_use });
@@ -195,7 +196,7 @@ impl Keeper {
 
     /// Bridges what is missing as soon as others let go of it. Ends only by being dropped.
     async fn catch_up(&self, claim: &Claim<'_>, missing: Missing, attach: &Attach) {
-        let Missing { interfaces, mut bridged, mut function } = missing;
+        let Missing { interfaces, mut bridged, mut functions } = missing;
         let mut late = Late::new(interfaces);
         loop {
             let interface = late.next(claim, &self.surroundings.own.hotplug).await;
@@ -203,10 +204,10 @@ impl Keeper {
             bridged = rest;
             // A device that has gone says so by itself.
             let _ = self.select(&attach.device, &free).await;
-            if let Some(function) = function.take_if(|f| f.control_interface == interface)
-                && let Some(serial) = self.shared.serial()
-            {
-                serial.attach(attach.device.clone(), function).await;
+            for (nth, function) in functions.extract_if(.., |(_, f)| f.control_interface == interface) {
+                if let Some(serial) = self.shared.serial_line(nth) {
+                    serial.attach(attach.device.clone(), function).await;
+                }
             }
             self.shared.tell("attach", format!("interface {interface} is free and bridged now"));
             self.attach(free, attach);
@@ -229,39 +230,49 @@ impl Keeper {
         Ok(())
     }
     /// Makes the outlets that are missing and says which endpoints can be bridged.
-    fn prepare(&mut self, descriptors: &Descriptors, function: Option<&Function>) -> Vec<Bridged> {
+    fn prepare(&mut self, descriptors: &Descriptors, functions: &[(usize, Function)]) -> Vec<Bridged> {
         let mut bridged = Vec::new();
         if let Err(problem) = plan::check_endpoints(&self.config, descriptors) {
             self.shared.tell("error", problem);
         }
-        for pipe in plan::pipes(&self.config, descriptors, function) {
+        for pipe in plan::pipes(&self.config, descriptors, functions) {
             let outlet = outlet_name(pipe.endpoint);
             let Some((place, endpoint)) = descriptors.find_endpoint(pipe.endpoint, pipe.interface, pipe.alt) else {
                 self.shared.tell("error", missing_endpoint(&pipe, descriptors));
                 continue;
             };
             let (interface, setting) = (place.interface, place.setting);
+            if let Some(why) = endpoint.unusable() {
+                let which = format!("endpoint {:#04x} of interface {interface} alt {setting}", endpoint.address);
+                let text = format!("{which} is not bridged: {why}");
+                self.shared.set_problem(&outlet, &text);
+                self.shared.tell("error", text);
+                continue;
+            }
             if self.outlets.ensure_line(&outlet, &pipe) {
                 bridged.push(Bridged { outlet, interface, setting, endpoint });
             }
         }
-        if let Some(f) = function {
-            if self.outlets.ensure_serial() {
+        for (nth, f) in functions {
+            if self.outlets.ensure_serial(*nth) {
                 let (interface, setting) = (f.data_interface, f.data_alt);
-                for (outlet, endpoint) in [(SERIAL_IN, f.bulk_in), (SERIAL_OUT, f.bulk_out)] {
-                    bridged.push(Bridged { outlet: outlet.into(), interface, setting, endpoint });
+                for (outlet, endpoint) in [(serial_in(*nth), f.bulk_in), (serial_out(*nth), f.bulk_out)] {
+                    bridged.push(Bridged { outlet, interface, setting, endpoint });
                 }
             }
-        } else if self.config.serial.is_some() {
-            self.shared.tell("error", "the device has no CDC ACM function that could be bridged as a serial line");
+        }
+        for (nth, _) in self.config.serial_lines().filter(|(nth, _)| functions.iter().all(|(there, _)| there != nth)) {
+            let text = format!("the device has no CDC ACM function that could be bridged as {}", serial_line(nth));
+            [serial_in(nth), serial_out(nth)].iter().for_each(|outlet| self.shared.set_problem(outlet, &text));
+            self.shared.tell("error", text);
         }
         bridged
     }
 }
 
 /// The interfaces that are needed, each once.
-fn interfaces(bridged: &[Bridged], function: Option<&Function>) -> BTreeSet<u8> {
-    let control = function.map(|f| f.control_interface);
+fn interfaces(bridged: &[Bridged], functions: &[(usize, Function)]) -> BTreeSet<u8> {
+    let control = functions.iter().map(|(_, f)| f.control_interface);
     bridged.iter().map(|b| b.interface).chain(control).collect()
 }
 fn missing_endpoint(pipe: &PipeConfig, descriptors: &Descriptors) -> String {

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OUTLETS, Standing, access};
+use super::outlets::{BINARY_MESSAGE, Outlets, SERIAL_LINE, Standing, access};
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
+use crate::name::line_of_outlet;
 use crate::outlet::{Access, DirError, Listener, SocketKind};
 use crate::request::control;
 use crate::session::entrance::Entrance;
@@ -25,7 +26,7 @@ impl Outlets {
             true => Some(self.make_fifo(outlet, config.is_in(), access)?),
             false => None,
         };
-        let socket = match has(OutletKind::Socket) && !outlet.starts_with(SERIAL_OUTLETS) {
+        let socket = match has(OutletKind::Socket) && line_of_outlet(outlet).is_none() {
             true => Some(self.listen(outlet, config.framing == Framing::Packet, access)?),
             false => None,
         };
@@ -40,14 +41,14 @@ impl Outlets {
     ) -> Result<(), DirError> {
         if config.outlets.contains(&OutletKind::Socket) {
             let access = access(&config.access.or(&self.config.access));
-            let socket = self.listen(BOTH_LINES, false, &access)?;
-            self.shared.set_socket(SERIAL_OUTLETS, &socket);
+            let socket = self.listen(&port.line, false, &access)?;
+            self.shared.set_socket(&port.outlet(""), &socket);
         }
         if config.outlets.contains(&OutletKind::Tty) {
             self.make_tty(port, &access(&config.access.or(&self.config.access)))?;
         }
-        let entrance = self.entrance("serial.ctl", SocketKind::Stream, &access(&self.config.access))?;
-        self.doors.spawn(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text()));
+        let entrance = self.entrance(&port.outlet("ctl"), SocketKind::Stream, &access(&self.config.access))?;
+        self.doors.spawn(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text(port)));
         Ok(())
     }
 
@@ -88,12 +89,11 @@ impl Outlets {
 }
 
 /// The outlet of a line that has none of its own.
-pub(super) fn common_outlet(outlets: &[OutletKind]) -> &'static str {
-    if outlets.contains(&OutletKind::Socket) { SERIAL_SOCKET } else { TTY }
+pub(super) fn common_outlet(outlet: &str, outlets: &[OutletKind]) -> String {
+    let line = line_of_outlet(outlet).unwrap_or(outlet);
+    if outlets.contains(&OutletKind::Socket) { Listener::name_for(line) } else { format!("{line}.{TTY}") }
 }
 
 const IN_FIFO_MODE: u32 = 0o640;
 const OUT_FIFO_MODE: u32 = 0o620;
 const SOCKET_MODE: u32 = 0o660;
-/// The socket of both of its lines together.
-const SERIAL_SOCKET: &str = "serial.sock";

@@ -6,8 +6,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::outlets::{BINARY_MESSAGE, BOTH_LINES, Outlets, SERIAL_LINE, SERIAL_OUTLETS, Standing, access};
+use super::outlets::{BINARY_MESSAGE, Outlets, SERIAL_LINE, Standing, access};
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
+use crate::name::line_of_outlet;
 use crate::outlet::{Access, DirError, Direction, Listener, Security, Shape};
 use crate::request::control;
 use crate::session::entrance::Entrance;
@@ -22,7 +23,7 @@ impl Outlets {
         config: &PipeConfig,
         access: &Access,
     ) -> Result<Standing, DirError> {
-        if outlet.starts_with(SERIAL_OUTLETS) {
+        if line_of_outlet(outlet).is_some() {
             return Ok(Standing { fifo: None, socket: None });
         }
         let direction = if config.is_in() { Direction::In } else { Direction::Out };
@@ -42,11 +43,11 @@ impl Outlets {
         }
         let access = access(&config.access.or(&self.config.access));
         if !config.outlets.is_empty() {
-            let pipe = self.listen(BOTH_LINES, BOTH_WAYS, &access)?;
-            self.shared.set_socket(SERIAL_OUTLETS, &pipe);
+            let pipe = self.listen(&port.line, BOTH_WAYS, &access)?;
+            self.shared.set_socket(&port.outlet(""), &pipe);
         }
-        let entrance = self.entrance("serial.ctl", BOTH_WAYS, &access)?;
-        self.doors.spawn(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text()));
+        let entrance = self.entrance(&port.outlet("ctl"), BOTH_WAYS, &access)?;
+        self.doors.spawn(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text(port)));
         Ok(())
     }
 
@@ -82,8 +83,8 @@ impl Outlets {
 }
 
 /// The outlet of a line that has none of its own.
-pub(super) fn common_outlet(_outlets: &[OutletKind]) -> &'static str {
-    BOTH_LINES
+pub(super) fn common_outlet(outlet: &str, _outlets: &[OutletKind]) -> String {
+    line_of_outlet(outlet).unwrap_or(outlet).to_owned()
 }
 
 const BOTH_WAYS: Shape = Shape { direction: Direction::Both, messages: false };

@@ -35,8 +35,8 @@ pub struct Found {
     pub place: String,
     /// Where it is plugged in, if that is known: `1-1.4`.
     pub port: Option<String>,
-    /// While it lives, no other keeper finds the device.
-    pub taken: Option<taken::Mark>,
+    /// While they live, no other keeper finds the device.
+    pub taken: Vec<taken::Mark>,
 }
 
 /// Opens the device that `config` means.
@@ -56,7 +56,10 @@ pub fn uses_port(config: &DeviceConfig) -> bool {
     match config.backend {
         Backend::Serial => true,
         Backend::Auto if config.matches.tty().is_some() => true,
-        Backend::Auto => config.serial.as_ref().is_some_and(|s| s.driver == Driver::Kernel) && config.pipes.is_empty(),
+        Backend::Auto => {
+            let is_kernels = config.serial_lines().next().is_some_and(|(_, serial)| serial.driver == Driver::Kernel);
+            is_kernels && config.pipes.is_empty()
+        }
         Backend::Nusb | Backend::Libusb | Backend::Usbip => false,
     }
 }

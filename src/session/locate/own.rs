@@ -11,7 +11,7 @@ use crate::usb::{OpenError, UsbDevice, libusb, nusb};
 pub(super) async fn locate(config: &DeviceConfig, own: &Own) -> Result<Found, OpenError> {
     let present = local::list()?;
     let device = choose(&present, &config.matches, own)?;
-    let taken = own.taken.take(&device.place);
+    let taken = own.taken.take(&device.place).into_iter().collect();
     let place = device.place.clone();
     let (device, backend) = open(device, config.backend, own).await?;
     Ok(Found { device, backend, port: Some(place.clone()), place, taken })

@@ -20,7 +20,7 @@ pub(super) async fn locate(config: &DeviceConfig, remote: &Remote) -> Result<Fou
         return Err(wrong_device(d));
     }
     let place = Remote { busid: Some(busid.clone()), ..remote.clone() }.to_string();
-    Ok(Found { device: Arc::new(device), backend: "usbip", place, port: Some(busid), taken: None })
+    Ok(Found { device: Arc::new(device), backend: "usbip", place, port: Some(busid), taken: Vec::new() })
 }
 
 /// The bus id of the one exported device that fits, as far as a device list can tell.

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::hub::Via;
 use super::shared::Shared;
 use crate::config::PACKET_SOCKET_MAX;
+use crate::name::is_serial_line;
 use crate::outlet::{Connection, Peer};
 
 #[cfg(unix)]
@@ -66,7 +67,7 @@ impl Shared {
     }
 
     fn pipe(&self, line: &str) -> Result<(Connection, End), String> {
-        if line == "serial" {
+        if is_serial_line(line) {
             return Err("a pipe goes one way, and serial both: ask for serial.rx and serial.tx, or for a socket".into());
         }
         let hub = self.hub(line).ok_or_else(|| self.no_outlet(line))?;

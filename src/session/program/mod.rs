@@ -58,6 +58,8 @@ struct Plug {
 /// Whoever starts and ends a line's program.
 pub(super) struct Attendant {
     program: Program,
+    /// The serial line: `serial`.
+    line: String,
     /// The run dir.
     dir: PathBuf,
     shared: Arc<Shared>,
@@ -95,9 +97,16 @@ impl Presence {
     }
 
     /// Who starts this program while the line of `shared` is there.
-    pub(super) fn attendant(&self, program: Program, dir: &Path, shared: &Arc<Shared>, stop: &Stop) -> Attendant {
+    pub(super) fn attendant(
+        &self,
+        program: Program,
+        line: String,
+        dir: &Path,
+        shared: &Arc<Shared>,
+        stop: &Stop,
+    ) -> Attendant {
         let (dir, shared, stop) = (dir.to_owned(), shared.clone(), stop.clone());
-        Attendant { program, dir, shared, plug: self.0.subscribe(), stop }
+        Attendant { program, line, dir, shared, plug: self.0.subscribe(), stop }
     }
 }
 
@@ -186,8 +195,8 @@ impl Attendant {
         let peer = Peer::process(process.pid());
         let (sink, stdin) = Revocable::new(InEnd::new(stdin, false).map_err(unfit)?);
         let source = OutEnd::new(stdout).map_err(unfit)?;
-        hub("serial.rx")?.seat_reader(Box::new(sink), Via::Descriptor, peer.clone())?;
-        hub("serial.tx")?.seat_writer(Box::new(source), Via::Descriptor, peer)?;
+        hub(&format!("{}.rx", self.line))?.seat_reader(Box::new(sink), Via::Descriptor, peer.clone())?;
+        hub(&format!("{}.tx", self.line))?.seat_writer(Box::new(source), Via::Descriptor, peer)?;
         Ok(Seated { process, stdin })
     }
 
@@ -215,7 +224,7 @@ impl Attendant {
     }
 
     fn tell(&self, event: &str, text: String) {
-        self.shared.events.tell(event, &self.shared.name, Some("serial"), text);
+        self.shared.events.tell(event, &self.shared.name, Some(&self.line), text);
     }
 }
 

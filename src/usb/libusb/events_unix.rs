@@ -24,12 +24,22 @@ use tokio::sync::mpsc;
 
 use super::flight::{Flying, end_now};
 use super::link::Link;
+use crate::usb::caught;
 
 /// Handles the events of a device until nobody holds the sending end of `orphans`.
 pub(super) fn start(link: Arc<Link>, orphans: mpsc::UnboundedReceiver<Vec<Flying>>) -> io::Result<()> {
     let watch = |(fd, events)| Watched { fd, events, _link: link.clone() }.register();
     let watched = descriptors(&link).into_iter().map(watch).collect::<io::Result<_>>()?;
-    tokio::spawn(Events { watched, orphans, is_unused: false, dying: Vec::new(), link }.run());
+    // Weak, because whoever has it last closes the device, which may block.
+    let device = Arc::downgrade(&link);
+    let events = Events { watched, orphans, is_unused: false, dying: Vec::new(), link }.run();
+    tokio::spawn(async move {
+        if let Err(error) = caught(events).await
+            && let Some(device) = device.upgrade()
+        {
+            device.tell_gone(&error);
+        }
+    });
     Ok(())
 }
 

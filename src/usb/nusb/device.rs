@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::control::Control;
 use super::pipe::{NusbPipe, SharedEndpoint, share, transfer_error};
+use super::thread;
 use crate::usb::descriptors::{Descriptors, Endpoint, TransferType};
 use crate::usb::local::{self, Hotplug, LocalDevice, Presence, UNPLUGGED};
 use crate::usb::{BoxFuture, OpenError, Pipe, Setup, TransferError, UsbDevice, advice, errno, permission_advice};
@@ -32,6 +33,9 @@ pub async fn open(found: &LocalDevice, hotplug: &Hotplug) -> Result<NusbDevice, 
 }
 
 async fn open_now(found: &LocalDevice, hotplug: &Hotplug) -> Result<NusbDevice, OpenError> {
+    if let Some(reason) = thread::end() {
+        return Err(OpenError::Busy(reason));
+    }
     let node = local::node(found.bus, found.address);
     let device = found.info.open().await.map_err(|e| open_error(found, e))?;
     let descriptors = descriptors(found, &device)?;
@@ -232,7 +236,12 @@ impl UsbDevice for NusbDevice {
     }
 
     fn gone(&self) -> BoxFuture<'_, String> {
-        Box::pin(self.presence.gone())
+        Box::pin(async {
+            tokio::select! {
+                reason = self.presence.gone() => reason,
+                reason = thread::ended() => reason,
+            }
+        })
     }
 }
 

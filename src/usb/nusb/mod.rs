@@ -10,5 +10,7 @@ mod control;
 mod control;
 mod device;
 mod pipe;
+mod thread;
 
 pub use device::{NusbDevice, open};
+pub use thread::watch_thread;

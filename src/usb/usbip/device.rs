@@ -12,8 +12,9 @@ use super::client;
 use super::link::{Command, Completion, Link, Submission};
 use super::table::PipeId;
 use crate::selector::Remote;
-use crate::usb::descriptors::{self, Descriptors, Endpoint, Speed};
+use crate::usb::descriptors::{Descriptors, Endpoint, Speed};
 use crate::usb::device::complete_within;
+use crate::usb::enumerate::{self, DESCRIPTOR_TIMEOUT};
 use crate::usb::{BoxFuture, OpenError, Pipe, Setup, Transfer, TransferError, UsbDevice, standard};
 
 /// Imports a device and reads its descriptors.
@@ -184,6 +185,11 @@ impl Pipe for UsbipPipe {
                     return Poll::Ready(self.came_out(ordinal, transfer));
                 }
                 Poll::Ready(Some(early)) => self.early.push(early),
+                // The link's task has died, and what it had in flight with it.
+                Poll::Ready(None) if self.in_flight() > 0 => {
+                    self.completed += 1;
+                    return Poll::Ready(Transfer::new(0).fail(TransferError::Disconnected));
+                }
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
@@ -205,32 +211,30 @@ impl Drop for UsbipPipe {
 }
 
 async fn read_descriptors(device: &UsbipDevice, record: &DeviceRecord) -> Result<Descriptors, OpenError> {
-    let ask = async |setup, what: &str| {
-        let answer = device.control_transfer(setup, Vec::new(), descriptors::DESCRIPTOR_TIMEOUT).await;
-        answer.map_err(|e| match (e, device.gone.borrow().as_ref()) {
-            (_, Some(reason)) => OpenError::Protocol(format!("reading the {what} descriptor failed: {reason}")),
-            (e, None) => OpenError::Protocol(format!("reading the {what} descriptor failed: {e}")),
-        })
+    let failed = |what: &str, e: TransferError| match device.gone.borrow().as_ref() {
+        Some(reason) => OpenError::Protocol(format!("{what} failed: {reason}")),
+        None => OpenError::Protocol(format!("{what} failed: {e}")),
     };
-    let raw = ask(standard::get_device_descriptor(), "device").await?;
+    let raw = enumerate::read_device(device, DESCRIPTOR_TIMEOUT).await;
+    let raw = raw.map_err(|e| failed("reading the device descriptor", e))?;
     let index = active_configuration(device, record).await;
-    let configuration = ask(standard::get_configuration_descriptor(index, u16::MAX), "configuration").await?;
+    let configuration = enumerate::read_configuration(device, index, DESCRIPTOR_TIMEOUT).await;
+    let configuration = configuration.map_err(|e| failed("reading the configuration descriptor", e))?;
     let mut parsed = Descriptors::parse(&raw, &configuration, speed(record))?;
     if record.configuration_value == 0 {
         // A server that took the device from its drivers, such as the kernel's, may have left it unconfigured.
         let setup = standard::set_configuration(parsed.configuration_value);
-        let answer = device.control_transfer(setup, Vec::new(), descriptors::DESCRIPTOR_TIMEOUT).await;
-        answer.map_err(|e| OpenError::Protocol(format!("selecting the configuration failed: {e}")))?;
+        let answer = device.control_transfer(setup, Vec::new(), DESCRIPTOR_TIMEOUT).await;
+        answer.map_err(|e| failed("selecting the configuration", e))?;
     }
-    descriptors::read_strings(device, &raw, &mut parsed).await;
+    enumerate::read_strings(device, &raw, &mut parsed).await;
     Ok(parsed)
 }
 
 /// The index of the configuration whose value the server reports as active; 0 where that cannot be found.
 async fn active_configuration(device: &UsbipDevice, record: &DeviceRecord) -> u8 {
     for index in 0..if record.num_configurations > 1 { record.num_configurations } else { 0 } {
-        let setup = standard::get_configuration_descriptor(index, 9);
-        match device.control_transfer(setup, Vec::new(), descriptors::DESCRIPTOR_TIMEOUT).await {
+        match enumerate::read_configuration_head(device, index, DESCRIPTOR_TIMEOUT).await {
             Ok(head) if head.get(5) == Some(&record.configuration_value) => return index,
             _ => {}
         }
@@ -263,6 +267,7 @@ fn placeholder(record: &DeviceRecord) -> Descriptors {
         configuration_value: record.configuration_value,
         alt_settings: Vec::new(),
         remarks: Vec::new(),
+        associations: Vec::new(),
     }
 }
 
@@ -321,6 +326,20 @@ mod tests {
         send(2, 2);
         drain(&mut pipe, |transfer| order.push(transfer.buffer[0])).await;
         assert_eq!(order, [0, 1, 11, 10, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_a_link_had_in_flight_that_died_comes_out_as_disconnected() {
+        let (device, mut link) = device();
+        let mut pipe = device.pipe(0x02, 0);
+        (0..2).for_each(|n| pipe.submit(numbered(n)));
+        while let Ok(command) = link.try_recv() {
+            drop(command);
+        }
+        drop(link);
+        let mut ends = Vec::new();
+        drain(&mut pipe, |transfer| ends.push(transfer.status)).await;
+        assert_eq!(ends, [Err(TransferError::Disconnected); 2]);
     }
 
     #[tokio::test]
