@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use crate::common::{Daemon, PATIENCE, within};
 use crate::guest::{Function, Guest, UsbDevice};
 
-const KEYBOARD: &str = "0627:0001";
+/// QEMU's.
+pub(crate) const KEYBOARD: &str = "0627:0001";
 
 #[test]
 fn each_report_of_a_gadget_is_one_read_in_order() {
@@ -54,16 +55,21 @@ fn keys_pressed_on_qemus_keyboard_are_reports_and_the_keyboard_goes_back_to_the_
                   [[device.pipe]]\nendpoint = 0x81\nframing = \"packet\"\n";
     let mut daemon = Daemon::run(config);
     let mut reader = daemon.reader("kbd/ep_81");
+    keys_are_reports(&guest, &mut reader);
+    drop(reader);
+    assert!(daemon.end().success());
+    keyboard.wait_driver(0, "usbhid");
+}
+
+/// Presses keys of QEMU's keyboard, and finds them in its reports.
+pub(crate) fn keys_are_reports(guest: &Guest, reader: &mut File) {
     let mut monitor = guest.monitor();
     // HID usage tables, 10: a is 4, b 5, z 0x1d, return 0x28.
     for (key, usage) in [("a", 0x04), ("b", 0x05), ("z", 0x1d), ("ret", 0x28)] {
         monitor.press(key);
-        assert_eq!(one_read(&mut reader), [0, 0, usage, 0, 0, 0, 0, 0], "{key} goes down");
-        assert_eq!(one_read(&mut reader), [0; 8], "{key} comes up");
+        assert_eq!(one_read(reader), [0, 0, usage, 0, 0, 0, 0, 0], "{key} goes down");
+        assert_eq!(one_read(reader), [0; 8], "{key} comes up");
     }
-    drop(reader);
-    assert!(daemon.end().success());
-    keyboard.wait_driver(0, "usbhid");
 }
 
 /// The gadget, taken from usbhid, with its reports one by one. A report fills its packet, and no empty one is to follow.

@@ -19,5 +19,6 @@ mod iso;
 mod libusb;
 mod list;
 mod permission;
+mod qemu;
 mod service;
 mod usbipd;

@@ -10,7 +10,7 @@ boot() {
     share=$(mktemp -d "$lab/boot.XXXXXX") || return 125
     cat >"$share/job"
     cp "$here/machine/start" "$share/start"
-    printf 'here=%q kernel=%q cwd=%q first=%q\n' "$here" "$kernel" "$PWD" "${2-}" >"$share/settings"
+    printf 'here=%q kernel=%q cwd=%q first=%q share=%q\n' "$here" "$kernel" "$PWD" "${2-}" "$share" >"$share/settings"
     until_silent "$seconds" "$share" "$share/console" "$share/progress" -- qemu "$share" </dev/null |
         while IFS= read -r line || [ -n "$line" ]; do
             echo "$line" >"$share/progress"
