@@ -1,6 +1,7 @@
 //! Serial lines on the real kernel: its own ACM gadget, a simulated Arduino and QEMU's FTDI chip, by the kernel's driver
 //! and by the daemon's own.
 
+mod crowd;
 mod release;
 
 use std::fs::{self, File, Permissions};
