@@ -6,6 +6,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod guest;
+#[path = "../common/odd.rs"]
+mod table;
 #[path = "../common/vitals.rs"]
 mod vitals;
 
@@ -18,6 +20,7 @@ mod hotplug;
 mod iso;
 mod libusb;
 mod list;
+mod odd;
 mod permission;
 mod qemu;
 mod service;

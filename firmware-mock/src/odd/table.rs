@@ -44,7 +44,7 @@ pub struct OddDevice {
 }
 
 /// How a device is bridged, and what is there then.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// What follows `[[device]]`, `name` and `remote` in a configuration; without it, `usbpipe bridge` is meant.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each suite uses its own part of it")]
 
+mod drivers;
 mod gadget;
 mod monitor;
 mod nobody;
@@ -13,11 +14,13 @@ mod sysfs;
 mod tty;
 mod udev;
 mod usbip;
+mod vhci;
 
 use std::process::{Command, Output};
 
 use crate::common::Bus;
 
+pub use drivers::NoDrivers;
 pub use gadget::{Function, Gadget};
 pub use monitor::Monitor;
 pub use package::{Package, Service, property};
@@ -27,6 +30,7 @@ pub use sysfs::UsbDevice;
 pub use tty::FarEnd;
 pub use udev::{Rules, access, look_again, properties};
 pub use usbip::{Attached, Exported, UsbipServer, VhciPort};
+pub use vhci::AttachedPort;
 
 /// The lab's guest. Who has one may change the machine.
 pub struct Guest(());
@@ -61,6 +65,16 @@ impl Guest {
     /// The same, not waiting until the kernel has enumerated it.
     pub fn attach_unawaited(&self, bus: &Bus, name: &str) -> VhciPort {
         VhciPort::attach(bus.port, bus.busid(name))
+    }
+
+    /// Attaches devices of a simulated bus side by side, not waiting for the kernel.
+    pub fn attach_all(&self, bus: &Bus, names: &[&str]) -> Vec<AttachedPort> {
+        names.iter().enumerate().map(|(number, name)| AttachedPort::attach(bus, name, number)).collect()
+    }
+
+    /// Keeps drivers from what is plugged in.
+    pub fn without_drivers(&self) -> NoDrivers {
+        NoDrivers::begin()
     }
 
     /// QEMU's monitor.
