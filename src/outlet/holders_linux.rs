@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc::{O_ACCMODE, O_WRONLY, SYS_kcmp, c_int, c_long, syscall};
 
@@ -21,6 +21,9 @@ pub fn openers(path: &Path) -> Vec<u32> {
             openers.push(holder);
         }
     }
+    // A program that starts another shares its descriptors with it for a moment, and the kernel tells nothing of one that has
+    // gone before it was compared.
+    openers.retain(|opener| opener.is_there(path));
     openers.into_iter().map(|opener| opener.pid).collect()
 }
 
@@ -37,6 +40,15 @@ struct Descriptor {
 }
 
 impl Descriptor {
+    fn is_there(&self, path: &Path) -> bool {
+        let file = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+        file(path).is_some_and(|wanted| file(&self.entry()) == Some(wanted))
+    }
+
+    fn entry(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", self.pid, self.number).into()
+    }
+
     fn is_for_reading(&self) -> bool {
         let told = fs::read_to_string(format!("/proc/{}/fdinfo/{}", self.pid, self.number));
         told.map_or(true, |told| access(&told) != Some(O_WRONLY))
