@@ -86,7 +86,10 @@ impl BulkIn {
         readers.start(&mut self.stock.ring, self.wanted.queue);
         self.allocate(pipe);
         let verdict = poll_fn(|cx| self.poll(cx, pipe, readers, stop.as_mut())).await;
-        self.stop_transfers(pipe, &verdict).await;
+        if !self.goes_on(&verdict) {
+            self.take_back(pipe, readers).await;
+            self.stock.spare.clear();
+        }
         readers.settle(&mut self.stock.ring);
         verdict
     }
@@ -103,7 +106,10 @@ impl BulkIn {
         readers.take_back_ended();
         self.allocate(pipe);
         let verdict = poll_fn(|cx| self.poll_keep(cx, pipe, readers, stop.as_mut())).await;
-        self.stop_transfers(pipe, &verdict).await;
+        if !self.goes_on(&verdict) {
+            drain(pipe, |transfer| self.take(transfer)).await;
+            self.stock.spare.clear();
+        }
         readers.keep_arrived(&mut self.stock.ring, &mut Vec::new());
         verdict
     }
@@ -114,13 +120,9 @@ impl BulkIn {
         }
     }
 
-    /// Where a serial line goes on being read, nothing stops.
-    async fn stop_transfers(&mut self, pipe: &mut dyn Pipe, verdict: &Verdict) {
-        if matches!(verdict, Verdict::Closed) && self.input.is_some() {
-            return;
-        }
-        drain(pipe, |transfer| self.take(transfer)).await;
-        self.stock.spare.clear();
+    /// Whether the transfers stay in flight, because a serial line goes on being read.
+    fn goes_on(&self, verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Closed) && self.input.is_some()
     }
 
     fn poll_keep<F: StandingSink>(
@@ -147,6 +149,23 @@ impl BulkIn {
         stop.poll(cx).map(|()| Verdict::Stopped)
     }
 
+    /// Cancels what is in flight. A program that opens the outlet meanwhile may have asked the device something already, so
+    /// what completes from then on is also for it.
+    async fn take_back<F: StandingSink>(&mut self, pipe: &mut dyn Pipe, readers: &mut Readers<F>) {
+        pipe.cancel_all();
+        poll_fn(|cx| {
+            while pipe.in_flight() > 0 {
+                readers.poll_people(cx, &self.stock.ring);
+                match pipe.poll_complete(cx) {
+                    Poll::Ready(transfer) => self.take(transfer),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Reads what nobody wants, and throws it away until somebody comes.
     pub async fn drain<F: StandingSink>(
         &mut self,
@@ -159,8 +178,10 @@ impl BulkIn {
         self.stock.counters.add_discarded(waiting);
         self.stock.spare.extend((0..self.sizes.queue).map(|_| pipe.allocate(self.sizes.transfer)));
         let verdict = poll_fn(|cx| in_pump::poll_drain(self, cx, pipe, readers, stop.as_mut())).await;
-        drain(pipe, |transfer| self.take(transfer)).await;
-        self.stock.counters.add_discarded(self.stock.ring.clear());
+        self.take_back(pipe, readers).await;
+        if readers.is_empty() {
+            self.stock.counters.add_discarded(self.stock.ring.clear());
+        }
         self.stock.spare.clear();
         verdict
     }

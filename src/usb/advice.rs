@@ -39,7 +39,9 @@ pub fn endpoint_not_selected(d: &Descriptors, address: u8) -> Option<String> {
     let first = with.first().filter(|_| !without.is_empty())?.setting;
     let numbers: Vec<String> = with.iter().map(|s| s.setting.to_string()).collect();
     Some(format!(
-        "endpoint {address:#04x} is only there in alternate setting {} of interface {interface}, which must be selected;          the request `alt {interface} {first}` of `usbpipe control` does that, or in the configuration `interface =          {interface}` and `alt = {first}` in its [[device.pipe]]",
+        "endpoint {address:#04x} is only there in alternate setting {} of interface {interface}, which must be selected; \
+         the request `alt {interface} {first}` of `usbpipe control` does that, or in the configuration `interface = \
+         {interface}` and `alt = {first}` in its [[device.pipe]]",
         numbers.join(" or ")
     ))
 }

@@ -120,8 +120,14 @@ fn before_this_kernel(bridged: Bridged) -> Bridged {
         }
         // It lets nobody use an endpoint of a setting that was not selected.
         "refuses-its-setting" => {
-            case.says.push("no interface with endpoint 0x81 is claimed".into());
-            case.problems.insert("ep_81".into(), "no interface with endpoint 0x81 is claimed".into());
+            let missing = "no claimed interface has endpoint 0x81 in its selected alternate setting";
+            case.says.push(missing.into());
+            case.problems.insert("ep_81".into(), missing.into());
+        }
+        // It fills what is missing with zeros.
+        "ends-early" => {
+            case.says[..2]
+                .clone_from_slice(&["the descriptor at byte 25 claims 0 bytes, of 39 that are left".into(); 2]);
         }
         // Strings are those that the kernel read: none without a list of languages, none that is empty, and no half of a
         // surrogate pair.
