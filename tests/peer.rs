@@ -19,7 +19,7 @@ use firmware_mock::DeviceKind::Zero;
 use peer::{Behaviour, Fake, Peer};
 use serde_json::Value;
 use tempfile::TempDir;
-use usbip_wire::{OpCode, OpHeader};
+use usbip_wire::{OpCode, OpHeader, status};
 use vitals::cpu_ticks;
 
 #[test]
@@ -126,5 +126,25 @@ fn commands_without_a_daemon_import_a_device_once_and_give_it_back_before_they_e
         // The server closes its side when it has seen the client's end, for which the client waits.
         assert_eq!(seen.ended.load(SeqCst), number + 1, "{words:?}");
         assert_eq!((seen.left.load(SeqCst), seen.unlinks_together.load(SeqCst) <= 1), (0, true), "{words:?}");
+    }
+}
+
+#[test]
+fn what_a_server_sends_after_a_cancellation_reaches_the_next_reader_and_ends_nothing() {
+    for unlinked in [status::OK, status::ECONNRESET] {
+        let fake = Fake { unlinked, late: Some(b"late".to_vec()), ..Fake::silent() };
+        let (seen, peer) = (fake.seen.clone(), Peer::new(Behaviour::Serve(fake)));
+        let daemon = Daemon::run(&peer.device("d", "[[device.pipe]]\nendpoint = 0x81\nqueue = 2"));
+        for round in 1..4 {
+            let reader = daemon.reader("d/ep_81");
+            daemon.wait_pipe("d", "ep_81", |pipe| pipe["open"] == true);
+            drop(reader);
+            daemon.wait_pipe("d", "ep_81", |pipe| pipe["open"] == false);
+            let (_, bytes) = read_exactly(daemon.reader("d/ep_81"), 8);
+            assert_eq!(bytes, b"latelate", "round {round}, status {unlinked}");
+            daemon.wait_pipe("d", "ep_81", |pipe| pipe["open"] == false);
+        }
+        assert_eq!(daemon.status("d")["sessions"], 1);
+        assert!(seen.unlinks.load(SeqCst) >= 6);
     }
 }

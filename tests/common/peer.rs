@@ -101,6 +101,11 @@ impl Fake {
         }
     }
 
+    /// A device whose bulk IN endpoint never answers by itself.
+    pub fn silent() -> Self {
+        Self { answer: None, ..Self::with_strings(["", "", ""]) }
+    }
+
     fn describe(&self, setup: [u8; 8]) -> Option<&[u8]> {
         let [_, 6, index, kind, ..] = setup else { return (!self.refused.contains(&setup[1])).then_some(&[]) };
         match (kind, index) {
