@@ -523,6 +523,8 @@ fn a_program_that_only_writes_holds_no_reader_up() {
         Command::new("sh").args(["-c", only_writes]).arg(tty(&daemon, "board")).stdin(Stdio::piped()).spawn().unwrap();
     assert_eq!(cable.hear(5), b"here\n");
     let reader = daemon.reader("board/serial.rx");
+    let is_fifo = |client: &serde_json::Value| client["kind"] == "fifo";
+    daemon.wait_pipe("board", "serial.rx", |pipe| pipe["clients"].as_array().unwrap().iter().any(is_fifo));
     let sent = random(200_000, 9);
     let mut far_end = cable.far_end();
     let writer = thread::spawn({
