@@ -192,6 +192,10 @@ fn nothing_is_echoed_to_what_hangs_on_the_port() {
 
 #[test]
 fn a_program_finds_nothing_of_the_one_before_it() {
+    // A program that another test starts has this one's terminal, too, until it is executed: none may be started meanwhile.
+    if !is_alone("a_program_finds_nothing_of_the_one_before_it") {
+        return;
+    }
     let board = Board::uno("baud = 115200\n");
     for n in 0..20 {
         let port = board.open();
@@ -212,6 +216,18 @@ fn a_program_finds_nothing_of_the_one_before_it() {
         tcsetattr(&port, SetArg::TCSANOW, &settings).unwrap();
         board.wait_line("baud=1200");
     }
+}
+
+/// Whether this test has a process to itself; if not, it is run in one, and fails as it does.
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "USBPIPE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, test).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    false
 }
 
 #[test]

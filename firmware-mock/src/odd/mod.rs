@@ -1,6 +1,6 @@
 //! Devices with descriptors and answers out of a table: odd ones, each modelled on a report from the field.
 //!
-//! One job: carry out the rules of [`table`] as a [`Function`]. It refuses to be clever: what the table does not say is
+//! One job: carry out the rules of `table` as a `Function`. It refuses to be clever: what the table does not say is
 //! refused on endpoint 0, and elsewhere never sent, or taken.
 
 mod endpoint;
