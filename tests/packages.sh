@@ -61,7 +61,7 @@ apt_said() {
     echo "$1: $(grep -E '^(E|Err|W):' "$2" | head -1) (all of it in $2)"
 }
 
-# provide_udevadm DIRECTORY: prints the path of an udevadm that has `verify`, which systemd 254 brought: the machine's, or
+# provide_udevadm DIRECTORY, whose path is absolute: prints the path of an udevadm that has `verify`, which systemd 254 brought: the machine's, or
 # that of Debian 12's backports, unpacked into the directory. Nothing of it is installed.
 provide_udevadm() {
     local newer=$1/udevadm

@@ -19,6 +19,7 @@ needs=(
     "/lib/systemd/systemd systemd"
     "/usr/bin/timeout coreutils"
     "/bin/ip iproute2"
+    "/bin/ps procps"
     "/usr/bin/dpkg-shlibdeps dpkg-dev"
     "/usr/bin/dh_builddeb debhelper"
 )
