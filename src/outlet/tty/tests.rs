@@ -87,18 +87,35 @@ impl Tty {
         within(poll_fn(|cx| self.sink.poll_write(cx, &[IoSlice::new(bytes)]))).await
     }
 
-    /// Writes until nothing more goes in.
-    async fn fill(&mut self) -> usize {
-        let mut total = 0;
+    /// Writes until nothing more goes in: until the program has all that it may leave unread, as the kernel passes it on by
+    /// and by, and after that no more is taken.
+    async fn fill(&mut self, program: &File) -> usize {
+        let (mut total, mut is_passed_on) = (0, false);
         let chunk = [b'.'; 1000];
-        while let Ok(Ok(n)) =
-            timeout(Duration::from_millis(50), poll_fn(|cx| self.sink.poll_write(cx, &[IoSlice::new(&chunk)]))).await
-        {
-            total += n;
+        loop {
+            let written = poll_fn(|cx| self.sink.poll_write(cx, &[IoSlice::new(&chunk)]));
+            match timeout(Duration::from_millis(50), written).await {
+                Ok(Ok(n)) => (total, is_passed_on) = (total + n, false),
+                Err(_) if unread(program) == MOST_UNREAD && is_passed_on => return total,
+                Err(_) => is_passed_on = unread(program) == MOST_UNREAD,
+                Ok(Err(e)) => panic!("the terminal is gone: {e}"),
+            }
         }
-        total
     }
 }
+
+/// Bytes that the program could read.
+fn unread(program: &File) -> usize {
+    let mut bytes = 0;
+    // SAFETY: FIONREAD writes one int, which outlives the call, and the descriptor is open.
+    unsafe { fionread(program.as_raw_fd(), &raw mut bytes) }.unwrap();
+    bytes.try_into().unwrap()
+}
+
+nix::ioctl_read_bad!(fionread, libc::FIONREAD, libc::c_int);
+
+/// What a terminal in raw mode keeps for who reads it: N_TTY_BUF_SIZE less one.
+const MOST_UNREAD: usize = 4095;
 
 fn listener(temp: &TempDir, access: Access) -> Result<TtyListener, crate::outlet::DirError> {
     let dir = Dir::open_or_create(temp.path()).unwrap().0;
@@ -243,7 +260,7 @@ async fn a_source_that_is_read_first_sees_what_was_set_all_the_same() {
 async fn a_flush_throws_away_what_did_not_fit_as_well_and_nothing_that_comes_later() {
     let mut port = Port::new();
     let (program, mut tty) = port.opened().await;
-    tty.fill().await;
+    tty.fill(&program).await;
     tcflush(&program, FlushArg::TCIFLUSH).unwrap();
     tty.idle().await;
     // As the pump does: a look at who is there, and then what waits.
@@ -367,7 +384,7 @@ async fn the_sink_ends_also_where_the_source_was_the_first_to_see_the_end() {
 async fn a_program_that_does_not_read_is_waited_for_until_it_does_or_leaves() {
     let mut port = Port::new();
     let (mut program, mut tty) = port.opened().await;
-    let room = tty.fill().await;
+    let room = tty.fill(&program).await;
     assert!(room >= 4000, "{room}");
     let mut taken = 0;
     while taken < room {
@@ -394,7 +411,7 @@ async fn a_program_that_does_not_read_is_waited_for_until_it_does_or_leaves() {
 async fn the_end_of_a_terminal_is_a_hang_up_after_what_was_delivered() {
     let mut port = Port::new();
     let (mut program, mut tty) = port.opened().await;
-    let told = tty.fill().await;
+    let told = tty.fill(&program).await;
     let reader = program.try_clone().unwrap();
     let all = tokio::spawn(async move {
         let mut all = 0;
