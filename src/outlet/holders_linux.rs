@@ -95,6 +95,7 @@ const KCMP_FILE: c_long = 0;
 mod tests {
     use std::fs::OpenOptions;
     use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
 
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
@@ -116,6 +117,10 @@ mod tests {
         let written = std::fs::File::create(&path).unwrap();
         assert!(is_read(&path), "nobody is seen");
         let mut writer = Command::new("sleep").arg("60").stdout(written).spawn().unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while is_read(&path) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         assert!(!is_read(&path));
         let mut reader = Command::new("sleep").arg("60").stdin(std::fs::File::open(&path).unwrap()).spawn().unwrap();
         assert!(is_read(&path));
@@ -123,6 +128,19 @@ mod tests {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// How many hold and have opened a file. A program that another test starts has the descriptors of all tests until it is
+    /// executed, which is waited for.
+    fn assert_counts(path: &Path, expected: (usize, usize)) {
+        let until = Instant::now() + Duration::from_secs(60);
+        let counts = || (holders(path).len(), openers(path).len());
+        let mut found = counts();
+        while found != expected && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+            found = counts();
+        }
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -133,9 +151,9 @@ mod tests {
         let opened = || OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let lent = opened();
         let mut cats = vec![cat(lent.try_clone().unwrap()), cat(lent)];
-        assert_eq!((holders(&path).len(), openers(&path).len()), (2, 1));
+        assert_counts(&path, (2, 1));
         cats.push(cat(opened()));
-        assert_eq!((holders(&path).len(), openers(&path).len()), (3, 2));
+        assert_counts(&path, (3, 2));
         for mut cat in cats {
             cat.kill().unwrap();
             cat.wait().unwrap();
