@@ -28,8 +28,8 @@ distribution_version() {
     apt-cache madison "$1" | awk -F'|' 'NR == 1 { gsub(/ /, "", $2); print $2 }'
 }
 
-# Fetches the lists of packages where this one is not on them, or where they are older than a day: versions in old lists
-# may no longer exist, and newer ones are in none.
+# Fetches the lists of packages where this one is not on them, or where they are older than a day or than the list of
+# sources: versions in old lists may no longer exist, and newer ones are in none.
 provide_lists() {
     [ -n "$(distribution_version "$1")" ] && [ "$(age_of_lists)" -lt 86400 ] && return
     as_root apt-get update --quiet </dev/null
@@ -37,11 +37,19 @@ provide_lists() {
     [ -n "$(distribution_version "$1")" ]
 }
 
-# Seconds since the lists were last fetched, which changes apt's folders even where no list has changed.
+# Seconds since the lists were last fetched, which changes apt's folders even where no list has changed; since 1970 where a
+# source was entered after that.
 age_of_lists() {
-    local newest
-    newest=$(stat -c %Y /var/lib/apt/lists /var/lib/apt/lists/partial 2>/dev/null | sort -n | tail -1)
-    echo $(($(date +%s) - ${newest:-0}))
+    local fetched entered
+    fetched=$(newest /var/lib/apt/lists /var/lib/apt/lists/partial)
+    entered=$(newest /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/sources.list.d/*)
+    [ "$fetched" -gt "$entered" ] || fetched=0
+    echo $(($(date +%s) - fetched))
+}
+
+# When the newest of these files was changed, in seconds since 1970; 0 where there is none.
+newest() {
+    { echo 0; stat -c %Y "$@" 2>/dev/null; } | sort -n | tail -1
 }
 
 # Installs the packages that are named, by apt-get with the options among them.

