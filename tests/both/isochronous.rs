@@ -144,14 +144,17 @@ fn packets_may_be_made_smaller_than_the_endpoint_takes() {
 fn a_reader_that_stops_loses_whole_packets_and_each_is_counted() {
     let (_bus, daemon) = tone("", "");
     let (mut sound, begin) = read_exactly(daemon.reader("tone/ep_83"), 100 * PACKET);
-    // Nobody reads for some five seconds: until this many packets found no room.
+    let witness = Witness::start();
+    // The reader stops for some five seconds, until this many packets found no room.
     daemon.wait_count("tone", "ep_83", "lost_packets", 3200);
     assert_counts_from(first_sample(&begin), &begin);
     let next = first_sample(&begin).wrapping_add(100 * SAMPLES);
     let missing = while_progressing(move |progress| missing_until_caught_up(&mut sound, next, progress));
     let pipe = daemon.pipe("tone", "ep_83");
     let lost = pipe["lost_packets"].as_u64().unwrap();
-    assert!(lost >= 3200, "{lost}");
+    // Catching up costs fewer packets than that, but for those of the time in which this machine stood still.
+    let most = 4095 + witness.kept().as_millis() as u64;
+    assert!((3200..=most).contains(&lost), "{lost} of at most {most}");
     // What the samples show is known up to a multiple of 4096, after which they are the same again.
     assert_eq!(missing % 4096, lost % 4096);
     assert_eq!(pipe["lost_bytes"], lost * PACKET as u64);

@@ -12,6 +12,8 @@ use crate::common::{Bus, Daemon, read_exactly, wait_for};
 use crate::guest::{Attached, Guest, UsbDevice};
 
 const SECONDS: usize = 10;
+/// How often sound is tried where the machine stands still.
+const ATTEMPTS: u64 = 3;
 /// Bytes of a packet, which is a millisecond: 48 samples of two channels of two bytes.
 const PACKET: usize = 192;
 
@@ -37,26 +39,40 @@ fn received(daemon: &Daemon) -> [u32; 4] {
 #[test]
 fn ten_seconds_of_sound_both_ways_lose_nothing() {
     let Some(guest) = Guest::here() else { return };
-    let (_bus, _tone, daemon) = tone(&guest);
-    assert_eq!(daemon.answer(&["control", "tone", "out", "0x40", "2", "0", "0"]), "ok");
-    let (sound, mut out) = (daemon.reader("tone/ep_83"), daemon.writer("tone/ep_03"));
-    let played = random(SECONDS * 1000 * PACKET, 1);
-    let witness = Witness::start();
-    let recorded = thread::scope(|scope| {
-        scope.spawn(|| {
-            out.write_all(&played).unwrap();
-            drop(out);
+    undisturbed("ten_seconds_of_sound_both_ways_lose_nothing", |attempt| {
+        let (_bus, _tone, daemon) = tone(&guest);
+        assert_eq!(daemon.answer(&["control", "tone", "out", "0x40", "2", "0", "0"]), "ok");
+        let (sound, mut out) = (daemon.reader("tone/ep_83"), daemon.writer("tone/ep_03"));
+        let played = random(SECONDS * 1000 * PACKET, attempt);
+        let witness = Witness::start();
+        let recorded = thread::scope(|scope| {
+            scope.spawn(|| {
+                out.write_all(&played).unwrap();
+                drop(out);
+            });
+            read_exactly(sound, SECONDS * 1000 * PACKET).1
         });
-        read_exactly(sound, SECONDS * 1000 * PACKET).1
+        daemon.wait_pipe("tone", "ep_03", |pipe| pipe["open"] == false && pipe["opens"] == 1);
+        let counters = [("ep_83", "lost_packets"), ("ep_03", "lost_packets"), ("ep_03", "underruns")];
+        let lost = counters.iter().map(|(outlet, counter)| daemon.count("tone", outlet, counter)).sum();
+        if witness.explains_loss(lost) {
+            return false;
+        }
+        assert_counts(&recorded);
+        let expected = [(SECONDS * 1000) as u32, played.len() as u32, 0, crc32(&played)];
+        assert_eq!(received(&daemon), expected, "packets, bytes, gaps, CRC");
+        true
     });
-    daemon.wait_pipe("tone", "ep_03", |pipe| pipe["open"] == false && pipe["opens"] == 1);
-    let counters = [("ep_83", "lost_packets"), ("ep_03", "lost_packets"), ("ep_03", "underruns")];
-    if witness.explains_loss(counters.iter().map(|(outlet, counter)| daemon.count("tone", outlet, counter)).sum()) {
-        return;
+}
+
+/// Repeats an attempt that is given its number, from 1, until one returns that the machine let it compare all samples.
+/// Without such an attempt the test counts as skipped.
+fn undisturbed(test: &str, mut attempt: impl FnMut(u64) -> bool) {
+    if !(1..=ATTEMPTS).any(&mut attempt) {
+        println!(
+            "skipped: {test}: this machine stood still in each of {ATTEMPTS} attempts, so no samples were compared"
+        );
     }
-    assert_counts(&recorded);
-    let expected = [(SECONDS * 1000) as u32, played.len() as u32, 0, crc32(&played)];
-    assert_eq!(received(&daemon), expected, "packets, bytes, gaps, CRC");
 }
 
 /// QEMU's sound card, with the driver that the kernel has for it.
@@ -77,26 +93,31 @@ fn wait_driver(card: &UsbDevice) {
 fn what_is_written_to_a_sound_card_is_what_it_plays() {
     let Some(_guest) = Guest::here() else { return };
     let card = card();
-    let mut daemon = Daemon::run(CARD);
-    assert_eq!(daemon.status("card")["backend"], "auto");
-    // SET_CUR of the volume of both channels to the most, at which the card leaves samples as they are: Audio 1.0, 5.2.2.
-    for channel in ["0x0201", "0x0202"] {
-        assert_eq!(daemon.answer(&["control", "card", "out", "0x21", "1", channel, "0x0200", "0008"]), "ok");
-    }
-    let sound = random(SECONDS * 1000 * PACKET, 2);
-    // QEMU writes its file by 4096 bytes: something has to push out the last of them.
-    let push = [0; 2 * 4096];
-    let witness = Witness::start();
-    daemon.writer("card/ep_01").write_all(&[&sound[..], &push].concat()).unwrap();
-    daemon.wait_pipe("card", "ep_01", |pipe| pipe["open"] == false && pipe["opens"] == 1);
-    if witness.explains_loss(["underruns", "lost_packets"].iter().map(|c| daemon.count("card", "ep_01", c)).sum()) {
-        return;
-    }
-    let played = || fs::read(WAV).ok().and_then(|wav| found_in(&wav, &sound));
-    let length = || format!("{} bytes of WAV for {} of sound", fs::metadata(WAV).unwrap().len(), sound.len());
-    assert_same(&sound, &wait_for(played, length), 0);
-    assert!(daemon.end().success());
-    wait_driver(&card);
+    undisturbed("what_is_written_to_a_sound_card_is_what_it_plays", |attempt| {
+        let mut daemon = Daemon::run(CARD);
+        assert_eq!(daemon.status("card")["backend"], "auto");
+        // SET_CUR of the volume of both channels to the maximum, where the card passes samples unchanged: Audio 1.0, 5.2.2.
+        for channel in ["0x0201", "0x0202"] {
+            assert_eq!(daemon.answer(&["control", "card", "out", "0x21", "1", channel, "0x0200", "0008"]), "ok");
+        }
+        // Other samples in each attempt: the file keeps those of the attempts before.
+        let sound = random(SECONDS * 1000 * PACKET, 1 + attempt);
+        // QEMU writes its file in blocks of 4096 bytes, so silence follows to push the last block out.
+        let push = [0; 2 * 4096];
+        let witness = Witness::start();
+        daemon.writer("card/ep_01").write_all(&[&sound[..], &push].concat()).unwrap();
+        daemon.wait_pipe("card", "ep_01", |pipe| pipe["open"] == false && pipe["opens"] == 1);
+        let lost = ["underruns", "lost_packets"].iter().map(|counter| daemon.count("card", "ep_01", counter)).sum();
+        let is_compared = !witness.explains_loss(lost);
+        if is_compared {
+            let played = || fs::read(WAV).ok().and_then(|wav| found_in(&wav, &sound));
+            let length = || format!("{} bytes of WAV for {} of sound", fs::metadata(WAV).unwrap().len(), sound.len());
+            assert_same(&sound, &wait_for(played, length), 0);
+        }
+        assert!(daemon.end().success());
+        wait_driver(&card);
+        is_compared
+    });
 }
 
 /// As much of the file as there is sound, from the place where it begins; nothing before all of it is there.
