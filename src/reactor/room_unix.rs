@@ -5,10 +5,10 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// Waits for room in one descriptor.
 #[derive(Debug, Default)]
@@ -34,14 +34,20 @@ impl Room {
         mut write: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            if std::mem::take(&mut self.is_full) {
-                ready!(self.poll_news(cx, fd))?;
+            let mut report = ready!(self.poll_report(cx, fd))?;
+            let result = write();
+            let is_full = match &result {
+                Ok(written) => *written < offered,
+                Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+            };
+            // Room that was reported before this write is what it took. A report that came meanwhile stays.
+            if let Some(report) = report.as_mut().filter(|_| is_full) {
+                report.clear_ready();
             }
-            match write() {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.is_full = true,
+            self.is_full = is_full;
+            match result {
+                Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
                 result => {
-                    self.is_full = result.as_ref().is_ok_and(|&written| written < offered);
                     self.found();
                     return Poll::Ready(result);
                 }
@@ -56,20 +62,30 @@ impl Room {
         }
     }
 
-    fn poll_news(&mut self, cx: &mut Context<'_>, fd: BorrowedFd<'_>) -> Poll<io::Result<()>> {
+    /// The reactor's report of room, awaited where the last write left none; `None` where there is no report.
+    fn poll_report(&mut self, cx: &mut Context<'_>, fd: BorrowedFd<'_>) -> Poll<io::Result<Option<Report<'_>>>> {
+        if !self.is_full {
+            let seen = self.registered.as_ref().map(|it| it.poll_write_ready(&mut Context::from_waker(Waker::noop())));
+            return Poll::Ready(match seen {
+                Some(Poll::Ready(report)) => report.map(Some),
+                Some(Poll::Pending) | None => Ok(None),
+            });
+        }
         self.in_a_row = 0;
         let registered = match &mut self.registered {
             Some(registered) => registered,
             none => none.insert(register(fd)?),
         };
-        let mut ready = ready!(registered.poll_write_ready(cx))?;
-        if ready.ready().is_write_closed() {
+        let report = ready!(registered.poll_write_ready(cx))?;
+        if report.ready().is_write_closed() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        ready.clear_ready();
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(Some(report)))
     }
 }
+
+/// What the reactor last reported of a descriptor.
+type Report<'a> = AsyncFdReadyGuard<'a, OwnedFd>;
 
 fn register(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` owns its descriptor, and gives the same number for as long as it lives.
@@ -84,7 +100,7 @@ mod tests {
     use std::future::poll_fn;
     use std::os::fd::AsFd;
 
-    use nix::fcntl::OFlag;
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
     use super::*;
 
@@ -119,6 +135,32 @@ mod tests {
             write(&mut room, &write_end, b"x").await.unwrap();
         }
         assert!(room.registered.is_none());
+    }
+
+    #[tokio::test]
+    async fn after_a_part_nothing_is_written_on_a_report_of_room_from_before() {
+        let (read, write_end) = nix::unistd::pipe2(OFlag::O_NONBLOCK).unwrap();
+        let capacity = fcntl(&write_end, FcntlArg::F_GETPIPE_SZ).unwrap() as usize;
+        let mut room = Room::default();
+        // What is offered beyond the capacity has the room registered with the reactor.
+        assert_eq!(write(&mut room, &write_end, &vec![0; capacity + 1]).await.unwrap(), capacity);
+        assert_eq!(nix::unistd::read(&read, &mut vec![0; capacity]).unwrap(), capacity);
+        assert_eq!(write(&mut room, &write_end, &[0; 4096]).await.unwrap(), 4096);
+        assert_eq!(nix::unistd::read(&read, &mut [0; 4096]).unwrap(), 4096);
+        // The reactor runs often enough to see the room that this read made.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(write(&mut room, &write_end, &vec![0; capacity + 1]).await.unwrap(), capacity);
+        let mut calls = 0;
+        let more = poll_fn(|cx| {
+            room.poll_write(cx, write_end.as_fd(), 1, || {
+                calls += 1;
+                nix::unistd::write(&write_end, b"x").map_err(io::Error::from)
+            })
+        });
+        let (more, _) = tokio::join!(more, async { nix::unistd::read(&read, &mut [0; 4096]).unwrap() });
+        assert_eq!((more.unwrap(), calls), (1, 1));
     }
 
     #[tokio::test]
