@@ -4,20 +4,25 @@
 //!
 //! ```text
 //! unplug DEVICE MS    stall DEVICE EP    delay DEVICE EP MS    short DEVICE EP BYTES    cut DEVICE MS
-//! babble DEVICE EP COUNT    lie DEVICE length|seqnum|silence|garbage
+//! babble DEVICE EP COUNT    lie DEVICE length|seqnum|silence|garbage    delay link MS
 //! ```
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A fault and the device it befalls.
+/// A fault and where it happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
-    /// The device's name, such as `zero` or `zero-2`.
-    pub device: String,
-    /// What happens to it.
-    pub fault: Fault,
+pub enum Command {
+    /// At one device, or on the way to it.
+    Device {
+        /// The device's name, such as `zero` or `zero-2`.
+        device: String,
+        /// What happens to it.
+        fault: Fault,
+    },
+    /// Every byte of every connection arrives this much later, in each direction; zero ends it.
+    DelayLink(Duration),
 }
 
 /// What can go wrong with a device or with the way to it.
@@ -78,6 +83,7 @@ impl FromStr for Command {
         };
         let (device, fault) = match words[..] {
             ["unplug", device, ms] => (device, Fault::Unplug(millis(ms)?)),
+            ["delay", "link", ms] => return Ok(Self::DelayLink(millis(ms)?)),
             ["stall", device, endpoint] => (device, Fault::Stall(parse_endpoint(endpoint)?)),
             ["delay", device, endpoint, ms] => (device, Fault::Delay(parse_endpoint(endpoint)?, millis(ms)?)),
             ["short", device, endpoint, bytes] => (device, Fault::Short(parse_endpoint(endpoint)?, number(bytes)?)),
@@ -86,14 +92,17 @@ impl FromStr for Command {
             ["lie", device, kind] => (device, Fault::Lie(kind.parse()?)),
             _ => return Err(usage(words.first().unwrap_or(&""))),
         };
-        Ok(Self { device: device.to_owned(), fault })
+        Ok(Self::Device { device: device.to_owned(), fault })
     }
 }
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let device = &self.device;
-        match self.fault {
+        let (device, fault) = match self {
+            Self::Device { device, fault } => (device, *fault),
+            Self::DelayLink(time) => return write!(f, "delay link {}", time.as_millis()),
+        };
+        match fault {
             Fault::Unplug(time) => write!(f, "unplug {device} {}", time.as_millis()),
             Fault::Stall(endpoint) => write!(f, "stall {device} {endpoint:#04x}"),
             Fault::Delay(endpoint, time) => write!(f, "delay {device} {endpoint:#04x} {}", time.as_millis()),
@@ -159,7 +168,7 @@ fn parse_endpoint(word: &str) -> Result<u8, FaultError> {
 const USAGE: [&str; 7] = [
     "unplug DEVICE MS",
     "stall DEVICE EP",
-    "delay DEVICE EP MS",
+    "delay DEVICE EP MS, or delay link MS",
     "short DEVICE EP BYTES",
     "babble DEVICE EP COUNT",
     "cut DEVICE MS",
@@ -186,9 +195,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_command_reads_back_as_it_is_written(device in "[a-z]{1,8}(-[0-9])?", fault in faults()) {
-            let command = Command { device, fault };
-            prop_assert_eq!(command.to_string().parse(), Ok(command));
+        fn every_command_reads_back_as_it_is_written(device in "[a-z]{1,8}(-[0-9])?", fault in faults(), ms: u32) {
+            for command in [Command::Device { device, fault }, Command::DelayLink(Duration::from_millis(ms.into()))] {
+                prop_assert_eq!(command.to_string().parse(), Ok(command));
+            }
         }
 
         #[test]

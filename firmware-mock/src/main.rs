@@ -183,4 +183,4 @@ Devices:
 Faults (--fault and the control socket; each answered with ok or error):
   unplug DEVICE MS        stall DEVICE EP         delay DEVICE EP MS
   short DEVICE EP BYTES   babble DEVICE EP COUNT  cut DEVICE MS
-  lie DEVICE length|seqnum|silence|garbage";
+  lie DEVICE length|seqnum|silence|garbage        delay link MS";

@@ -190,3 +190,34 @@ fn wrong_orders_are_answered_with_what_there_is() {
     let _client = lab.import("1-3");
     assert!(lab.order("stall zero 0x85").starts_with("error no endpoint"), "also while it is imported");
 }
+
+#[test]
+fn a_delayed_link_takes_its_round_trip_for_each_answer_and_carries_many_at_once() {
+    let lab = Lab::new(&[DeviceKind::Zero]);
+    lab.fault("delay link 50");
+    let (start, mut round_trips) = (Instant::now(), 1);
+    let mut client = lab.import("1-3");
+    assert!(start.elapsed() >= ROUND_TRIP, "the import");
+    let reads: Vec<u32> = (0..30).map(|_| client.submit_in(0x81, 64)).collect();
+    for read in reads {
+        assert_eq!(client.reply_to(read).actual, 64);
+    }
+    round_trips += 1;
+    for _ in 0..3 {
+        let waiting = client.submit_in(0x82, 64);
+        let unlink = client.unlink(waiting);
+        assert_eq!(client.reply_to(unlink).status, status::ECONNRESET);
+        round_trips += 1;
+    }
+    let took = start.elapsed();
+    assert!(took >= ROUND_TRIP * round_trips, "{took:?} for {round_trips} round trips");
+    // One after the other they would have taken 33.
+    assert!(took < ROUND_TRIP * 30, "{took:?} for {round_trips} round trips");
+    lab.fault("delay link 0");
+    let start = Instant::now();
+    assert_eq!(client.read(0x81, 64).actual, 64);
+    assert!(start.elapsed() < ROUND_TRIP * 30);
+}
+
+/// Of a link with a delay of 50 ms.
+const ROUND_TRIP: Duration = Duration::from_millis(100);

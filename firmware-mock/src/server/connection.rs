@@ -29,7 +29,7 @@ pub(super) async fn run(mut stream: TcpStream, hub: Arc<Hub>) {
         Ok(Some(lease)) => {
             let busid = lease.record.busid.clone();
             info!("{peer} imported {busid}");
-            match session::run(stream, lease).await {
+            match session::run(stream, lease, hub.latency.clone()).await {
                 end @ (End::Closed | End::Left) => info!("{peer} gave {busid} back: {end}"),
                 end => warn!("connection of {peer} to {busid} ended: {end}"),
             }
@@ -47,7 +47,10 @@ async fn negotiate(stream: &mut TcpStream, hub: &Hub) -> io::Result<Option<Lease
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             result => result?,
         };
-        match OpHeader::decode(&header).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?.code {
+        let code = OpHeader::decode(&header).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?.code;
+        // Question and answer take turns here, so that both ways can be waited for at once.
+        tokio::time::sleep(2 * hub.latency.get()).await;
+        match code {
             OpCode::ReqDevlist => stream.write_all(&devlist(hub)).await?,
             OpCode::ReqImport => {
                 let mut busid = [0; BUSID_LEN];

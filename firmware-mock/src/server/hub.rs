@@ -13,12 +13,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 use usbip_wire::{DeviceRecord, InterfaceRecord};
 
+use super::latency::Latency;
 use crate::fault::{Command, Fault};
 use crate::port::{Absence, Port};
 
 /// The ports, in the order of their bus ids.
 pub(crate) struct Hub {
     slots: Vec<Arc<Slot>>,
+    /// Of every connection.
+    pub(super) latency: Latency,
 }
 
 /// One port's place.
@@ -69,7 +72,7 @@ impl Hub {
             let state = Mutex::new(State::Free(Box::new(port)));
             Arc::new(Slot { name, busid: format!("1-{devnum}"), devnum, state, freed: Notify::new() })
         };
-        Self { slots: ports.into_iter().map(slot).collect() }
+        Self { slots: ports.into_iter().map(slot).collect(), latency: Latency::default() }
     }
 
     /// Names and bus ids.
@@ -111,9 +114,10 @@ impl Hub {
     /// # Errors
     /// A text for people.
     pub(crate) fn apply(&self, command: &Command) -> Result<(), String> {
-        match &mut *self.find(&command.device)?.lock() {
-            State::Free(port) => port.apply(command.fault, Instant::now(), None),
-            State::Lent { .. } => Err(format!("{} is in use", command.device)),
+        let Some((device, fault)) = self.of_device(command) else { return Ok(()) };
+        match &mut *self.find(device)?.lock() {
+            State::Free(port) => port.apply(fault, Instant::now(), None),
+            State::Lent { .. } => Err(format!("{device} is in use")),
         }
     }
 
@@ -122,18 +126,30 @@ impl Hub {
     /// # Errors
     /// A text for people.
     pub(crate) async fn order(&self, command: &Command) -> Result<(), String> {
-        let slot = self.find(&command.device)?;
+        let Some((device, fault)) = self.of_device(command) else { return Ok(()) };
+        let slot = self.find(device)?;
         loop {
             let (sender, receiver) = oneshot::channel();
             let orders = match &mut *slot.lock() {
-                State::Free(port) => return port.apply(command.fault, Instant::now(), None),
+                State::Free(port) => return port.apply(fault, Instant::now(), None),
                 State::Lent { orders, .. } => orders.clone(),
             };
             // A connection that ends without an answer has given the port back: the next round finds it.
-            if orders.send(Order { fault: command.fault, answer: sender }).await.is_ok()
+            if orders.send(Order { fault, answer: sender }).await.is_ok()
                 && let Ok(result) = receiver.await
             {
                 return result;
+            }
+        }
+    }
+
+    /// The device that a command is about; one about all connections is applied here.
+    fn of_device<'a>(&self, command: &'a Command) -> Option<(&'a str, Fault)> {
+        match command {
+            Command::Device { device, fault } => Some((device, *fault)),
+            Command::DelayLink(delay) => {
+                self.latency.set(*delay);
+                None
             }
         }
     }

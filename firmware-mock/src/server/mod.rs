@@ -6,6 +6,7 @@ mod connection;
 mod control;
 pub(crate) mod hub;
 mod inbox;
+mod latency;
 mod session;
 
 use std::io;

@@ -8,18 +8,18 @@
 //!                  └──unplug, cut, the device leaves (generation changes)──▶ over, then the command is answered
 //! ```
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::hub::{Lease, Order};
 use super::inbox::{Inbox, Request, Violation};
+use super::latency::{DelayedReader, DelayedWriter, Latency};
 use crate::outbox::Outbox;
 use crate::port::{Port, TooMuch};
 
@@ -41,11 +41,11 @@ pub(super) enum End {
 }
 
 /// Serves the leased device until the session is over.
-pub(super) async fn run(mut stream: TcpStream, mut lease: Lease) -> End {
+pub(super) async fn run(mut stream: TcpStream, mut lease: Lease, latency: Latency) -> End {
     let mut last = None;
     let devid = lease.record.devid();
     let (port, orders) = lease.parts();
-    let end = serve(&mut stream, port, orders, devid, &mut last).await;
+    let end = serve(&mut stream, latency, port, orders, devid, &mut last).await;
     drop(stream);
     drop(lease);
     // The command that ended the session is done only now: the port is back in its slot.
@@ -57,13 +57,15 @@ pub(super) async fn run(mut stream: TcpStream, mut lease: Lease) -> End {
 
 async fn serve(
     stream: &mut TcpStream,
+    latency: Latency,
     port: &mut Port,
     orders: &mut mpsc::Receiver<Order>,
     devid: u32,
     last: &mut Option<Order>,
 ) -> End {
     let generation = port.generation();
-    let (mut reader, mut writer) = stream.split();
+    let (reader, writer) = stream.split();
+    let (mut reader, mut writer) = (DelayedReader::new(reader, latency.clone()), DelayedWriter::new(writer, latency));
     let (mut inbox, mut out) = (Inbox::new(), Outbox::default());
     let mut alarm = pin!(tokio::time::sleep(std::time::Duration::ZERO));
     port.take_lies().into_iter().for_each(|lie| out.lie(lie));
@@ -74,7 +76,7 @@ async fn serve(
         }
         port.service(now, &mut out);
         if port.generation() != generation {
-            return End::Left;
+            return leave(&mut writer).await;
         }
         let due = set(alarm.as_mut(), port.deadline(now));
         tokio::select! {
@@ -83,11 +85,11 @@ async fn serve(
                 let result = port.apply(order.fault, Instant::now(), Some(&mut out));
                 if port.generation() != generation {
                     *last = Some(order);
-                    return End::Left;
+                    return leave(&mut writer).await;
                 }
                 let _ = order.answer.send(result);
             }
-            written = write(&mut writer, &out), if out.backlog() > 0 => match written {
+            written = write(&mut writer, &out), if out.backlog() > 0 || writer.is_busy() => match written {
                 Ok(count) => out.written(count),
                 Err(error) => return End::Io(error),
             },
@@ -127,13 +129,15 @@ fn set(alarm: Pin<&mut Sleep>, deadline: Option<Instant>) -> bool {
     true
 }
 
-async fn write(writer: &mut (impl AsyncWrite + Unpin), out: &Outbox) -> io::Result<usize> {
+async fn write<W: AsyncWrite + Unpin>(writer: &mut DelayedWriter<W>, out: &Outbox) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let filled = out.slices(&mut slices);
-    match poll_fn(|context| Pin::new(&mut *writer).poll_write_vectored(context, &slices[..filled])).await {
-        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-        result => result,
-    }
+    writer.write(&slices[..filled]).await
+}
+
+/// The device has left; what it had replied before still arrives.
+async fn leave<W: AsyncWrite + Unpin>(writer: &mut DelayedWriter<W>) -> End {
+    writer.finish().await.map_or_else(End::Io, |()| End::Left)
 }
 
 impl std::fmt::Display for End {
