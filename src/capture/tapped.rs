@@ -87,6 +87,10 @@ impl UsbDevice for TappedDevice {
         self.device.give_back()
     }
 
+    fn end_within(&self, time: Duration) {
+        self.device.end_within(time);
+    }
+
     fn open_pipe(&self, endpoint: &Endpoint) -> Result<Box<dyn Pipe>, OpenError> {
         let pipe = self.device.open_pipe(endpoint)?;
         let Endpoint { address, transfer_type, .. } = *endpoint;

@@ -37,6 +37,12 @@ pub trait UsbDevice: Send + Sync {
         Box::pin(async {})
     }
 
+    /// The daemon ends: after this time no transfer may be in flight any more, whatever the far end does. A backend whose
+    /// transfers the operating system cancels has nothing to do.
+    fn end_within(&self, time: Duration) {
+        let _ = time;
+    }
+
     /// A pipe to this endpoint, whose alternate setting has been selected. One pipe an endpoint at a time.
     ///
     /// # Errors

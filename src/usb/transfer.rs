@@ -54,12 +54,17 @@ impl Transfer {
 
     /// Marks the transfer as ended without a byte moved.
     pub fn fail(mut self, error: TransferError) -> Self {
+        self.mark_failed(error);
+        self
+    }
+
+    /// The same, where it is.
+    pub(super) fn mark_failed(&mut self, error: TransferError) {
         self.actual = 0;
         self.status = Err(error);
         for packet in &mut self.packets {
             packet.actual = 0;
             packet.status = Err(error);
         }
-        self
     }
 }

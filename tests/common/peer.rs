@@ -70,6 +70,8 @@ pub enum Behaviour {
     SilentAfterImport,
     /// Never answers.
     Silent,
+    /// Whatever a test does with it.
+    Run(Arc<dyn Fn(TcpStream) -> std::io::Result<()> + Send + Sync>),
 }
 
 pub struct Peer {
@@ -140,6 +142,11 @@ impl Peer {
         Self { port, connections, over, thread: Some(thread) }
     }
 
+    /// A server that runs this with each connection.
+    pub fn run(run: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::new(Behaviour::Run(Arc::new(run)))
+    }
+
     /// `[[device]]` for the server's device.
     pub fn device(&self, name: &str, rest: &str) -> String {
         format!("[[device]]\nname = \"{name}\"\nremote = \"usbip://127.0.0.1:{}/1-1\"\n{rest}\n", self.port)
@@ -160,6 +167,7 @@ impl Behaviour {
         let result = match self {
             Self::Serve(fake) => serve(&mut stream, &fake),
             Self::Silent => wait_for_end(&mut stream),
+            Self::Run(run) => stream.try_clone().and_then(|stream| run(stream)),
             Self::SilentAfterImport => {
                 negotiate(&mut stream, &Fake::with_strings(["", "", ""])).and_then(|()| wait_for_end(&mut stream))
             }

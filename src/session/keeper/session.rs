@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -55,6 +56,9 @@ struct Ended {
     is_held: bool,
 }
 
+/// How long a device may take at the daemon's end, once everything has been flushed, to give back what is in flight.
+const CANCELLING: Duration = Duration::from_secs(1);
+
 impl Keeper {
     /// From attach to detach.
     ///
@@ -94,8 +98,11 @@ impl Keeper {
                     in_use_ended.recv().await;
                 }
             }
-            // Lines flush while the device is still there.
-            None => self.outlets.flushed().await,
+            // Lines flush while the device is still there, and then cancel what is in flight.
+            None => {
+                device.end_within(plan::flush(&self.config) + CANCELLING);
+                self.outlets.flushed().await;
+            }
         }
         claim.give_back().await;
         let Some(Ended { is_held: true, reason, .. }) = ended else { return Ok(()) };

@@ -65,6 +65,11 @@ impl UsbDevice for Combined {
         })
     }
 
+    fn end_within(&self, time: Duration) {
+        self.isochronous.end_within(time);
+        self.main.end_within(time);
+    }
+
     fn open_pipe(&self, endpoint: &Endpoint) -> Result<Box<dyn Pipe>, OpenError> {
         self.by_endpoint(endpoint.address).open_pipe(endpoint)
     }

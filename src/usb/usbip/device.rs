@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, watch};
 use usbip_wire::DeviceRecord;
 
 use super::client;
-use super::link::{Command, Completion, Link, Submission};
+use super::in_flight::{Completion, InFlight};
+use super::link::Link;
+use super::protocol::{Command, Submission};
 use super::table::PipeId;
 use crate::selector::Remote;
 use crate::usb::descriptors::{Descriptors, Endpoint, Speed};
@@ -29,8 +31,16 @@ pub async fn open(remote: &Remote, busid: &str) -> Result<UsbipDevice, OpenError
     tokio::spawn(Link::new(stream, record.devid(), receiver).run(gone_sender));
     let placeholder = Arc::new(placeholder(&record));
     let mut device = UsbipDevice { commands, next_pipe: AtomicU32::new(1), gone, descriptors: placeholder };
-    device.descriptors = Arc::new(read_descriptors(&device, &record).await?);
+    let descriptors = tokio::time::timeout(OPEN_TIMEOUT, read_descriptors(&device, &record)).await;
+    device.descriptors = Arc::new(descriptors.map_err(|_| too_slow())??);
     Ok(device)
+}
+
+fn too_slow() -> OpenError {
+    let seconds = OPEN_TIMEOUT.as_secs();
+    OpenError::Protocol(format!(
+        "the device takes more than {seconds} s for its descriptors; `usbpipe list --remote` shows what its server claims"
+    ))
 }
 
 /// A device imported from a USB/IP server. Dropping it and its pipes closes the link.
@@ -42,11 +52,11 @@ pub struct UsbipDevice {
 }
 
 impl UsbipDevice {
-    fn pipe(&self, endpoint: u8, interval: u32) -> UsbipPipe {
+    pub(super) fn pipe(&self, endpoint: u8, interval: u32) -> UsbipPipe {
         let id = self.next_pipe.fetch_add(1, Ordering::Relaxed);
         let (completions, receiver) = mpsc::unbounded_channel();
         // A link that has ended shows itself at the first submit.
-        let _ = self.commands.send(Command::Open { pipe: id, completions });
+        let _ = self.commands.send(Command::Open { pipe: id, completions: completions.clone() });
         UsbipPipe {
             id,
             endpoint,
@@ -54,6 +64,7 @@ impl UsbipDevice {
             setup: [0; 8],
             commands: self.commands.clone(),
             completions: receiver,
+            come_back: completions,
             submitted: 0,
             completed: 0,
             early: Vec::new(),
@@ -117,6 +128,10 @@ impl UsbDevice for UsbipDevice {
         })
     }
 
+    fn end_within(&self, time: Duration) {
+        let _ = self.commands.send(Command::EndWithin(time));
+    }
+
     fn gone(&self) -> BoxFuture<'_, String> {
         let mut gone = self.gone.clone();
         Box::pin(async move {
@@ -135,17 +150,19 @@ impl UsbipDevice {
 }
 
 /// One endpoint of an imported device.
-struct UsbipPipe {
+pub(super) struct UsbipPipe {
     id: PipeId,
     endpoint: u8,
     interval: u32,
     setup: [u8; 8],
     commands: mpsc::UnboundedSender<Command>,
     completions: mpsc::UnboundedReceiver<Completion>,
+    /// Where each transfer comes back, whatever becomes of it.
+    come_back: mpsc::UnboundedSender<Completion>,
     /// How many were submitted so far, and how many came out: the ordinals of the next ones.
     submitted: u64,
     completed: u64,
-    /// Ended before one that was submitted earlier, or submitted after the link had ended.
+    /// Ended before one that was submitted earlier.
     early: Vec<Completion>,
 }
 
@@ -160,18 +177,11 @@ impl UsbipPipe {
 
 impl Pipe for UsbipPipe {
     fn submit(&mut self, transfer: Transfer) {
-        let submission = Submission {
-            pipe: self.id,
-            ordinal: self.submitted,
-            endpoint: self.endpoint,
-            interval: self.interval,
-            setup: self.setup,
-            transfer,
-        };
+        let flight = InFlight::new(transfer, self.submitted, self.come_back.clone());
+        let (pipe, endpoint, interval, setup) = (self.id, self.endpoint, self.interval, self.setup);
         self.submitted += 1;
-        if let Err(mpsc::error::SendError(Command::Submit(refused))) = self.commands.send(Command::Submit(submission)) {
-            self.early.push((refused.ordinal, refused.transfer.fail(TransferError::Disconnected)));
-        }
+        // One that a link does not take any more is dropped here, and so comes back.
+        let _ = self.commands.send(Command::Submit(Submission { pipe, endpoint, interval, setup, flight }));
     }
 
     fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Transfer> {
@@ -185,11 +195,7 @@ impl Pipe for UsbipPipe {
                     return Poll::Ready(self.came_out(ordinal, transfer));
                 }
                 Poll::Ready(Some(early)) => self.early.push(early),
-                // The link's task has died, and what it had in flight with it.
-                Poll::Ready(None) if self.in_flight() > 0 => {
-                    self.completed += 1;
-                    return Poll::Ready(Transfer::new(0).fail(TransferError::Disconnected));
-                }
+                // It never closes, as it has a sender here; and each transfer is in somebody's hands.
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
@@ -218,6 +224,7 @@ async fn read_descriptors(device: &UsbipDevice, record: &DeviceRecord) -> Result
     let raw = enumerate::read_device(device, DESCRIPTOR_TIMEOUT).await;
     let raw = raw.map_err(|e| failed("reading the device descriptor", e))?;
     let index = active_configuration(device, record).await;
+    let index = index.map_err(|(index, e)| failed(&format!("reading the head of configuration {index}"), e))?;
     let configuration = enumerate::read_configuration(device, index, DESCRIPTOR_TIMEOUT).await;
     let configuration = configuration.map_err(|e| failed("reading the configuration descriptor", e))?;
     let mut parsed = Descriptors::parse(&raw, &configuration, speed(record))?;
@@ -232,14 +239,18 @@ async fn read_descriptors(device: &UsbipDevice, record: &DeviceRecord) -> Result
 }
 
 /// The index of the configuration whose value the server reports as active; 0 where that cannot be found.
-async fn active_configuration(device: &UsbipDevice, record: &DeviceRecord) -> u8 {
+///
+/// # Errors
+/// The index of the first one that is not answered at all. Others would not be, either.
+async fn active_configuration(device: &UsbipDevice, record: &DeviceRecord) -> Result<u8, (u8, TransferError)> {
     for index in 0..if record.num_configurations > 1 { record.num_configurations } else { 0 } {
         match enumerate::read_configuration_head(device, index, DESCRIPTOR_TIMEOUT).await {
-            Ok(head) if head.get(5) == Some(&record.configuration_value) => return index,
+            Ok(head) if head.get(5) == Some(&record.configuration_value) => return Ok(index),
+            Err(e @ (TransferError::Timeout | TransferError::Disconnected)) => return Err((index, e)),
             _ => {}
         }
     }
-    0
+    Ok(0)
 }
 
 fn speed(record: &DeviceRecord) -> Speed {
@@ -271,22 +282,27 @@ fn placeholder(record: &DeviceRecord) -> Descriptors {
     }
 }
 
+/// How long a device may take from its import until all its descriptors are read: many slow round trips, but whatever number of
+/// configurations it claims.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Control requests with no data stage: USB 2.0, 9.2.6.4 gives a device 50 ms, a network may add much to it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server that takes longer to end a link in order is left to itself.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A device without a link, and what it asks of one.
+#[cfg(any(test, fuzzing))]
+pub(super) fn detached() -> (UsbipDevice, mpsc::UnboundedReceiver<Command>) {
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let record = DeviceRecord::decode(&[0; usbip_wire::DEVICE_RECORD_LEN]);
+    let descriptors = Arc::new(placeholder(&record));
+    (UsbipDevice { commands, next_pipe: AtomicU32::new(1), gone: watch::channel(None).1, descriptors }, receiver)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::usb::drain;
-
-    fn device() -> (UsbipDevice, mpsc::UnboundedReceiver<Command>) {
-        let (commands, receiver) = mpsc::unbounded_channel();
-        let record = DeviceRecord::decode(&[0; usbip_wire::DEVICE_RECORD_LEN]);
-        let descriptors = Arc::new(placeholder(&record));
-        (UsbipDevice { commands, next_pipe: AtomicU32::new(1), gone: watch::channel(None).1, descriptors }, receiver)
-    }
 
     fn numbered(n: u8) -> Transfer {
         let mut transfer = Transfer::new(1);
@@ -296,15 +312,15 @@ mod tests {
 
     #[tokio::test]
     async fn transfers_that_were_cancelled_newest_first_come_out_in_order() {
-        let (device, mut link) = device();
+        let (device, mut link) = detached();
         let mut pipe = device.pipe(0x02, 0);
         (0..4).for_each(|n| pipe.submit(numbered(n)));
-        let Some(Command::Open { completions, .. }) = link.recv().await else { panic!("a pipe is opened first") };
+        let Some(Command::Open { .. }) = link.recv().await else { panic!("a pipe is opened first") };
         let mut ended = Vec::new();
         while let Ok(Command::Submit(submission)) = link.try_recv() {
-            ended.push((submission.ordinal, submission.transfer.fail(TransferError::Cancelled)));
+            ended.push(submission.flight);
         }
-        ended.into_iter().rev().for_each(|completion| completions.send(completion).unwrap());
+        ended.into_iter().rev().for_each(|flight| flight.fail(TransferError::Cancelled));
         let mut order = Vec::new();
         drain(&mut pipe, |transfer| order.push(transfer.buffer[0])).await;
         assert_eq!(order, [0, 1, 2, 3]);
@@ -312,10 +328,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_for_cancelled_transfers_afterwards_comes_out_once_and_counts_for_no_other() {
-        let (device, mut link) = device();
+        let (device, mut link) = detached();
         let mut pipe = device.pipe(0x81, 0);
         (0..2).for_each(|n| pipe.submit(numbered(n)));
         let Some(Command::Open { completions, .. }) = link.recv().await else { panic!("a pipe is opened first") };
+        // The link has what was submitted, which is given back by hand here.
+        let _held: Vec<Command> = std::iter::from_fn(|| link.try_recv().ok()).collect();
         let send = |ordinal, n| completions.send((ordinal, numbered(n))).unwrap();
         // The newer was cancelled and replied to after all before the older was cancelled.
         [(1, 1), (1, 11), (0, 0), (0, 10)].into_iter().for_each(|(ordinal, n)| send(ordinal, n));
@@ -330,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_link_had_in_flight_that_died_comes_out_as_disconnected() {
-        let (device, mut link) = device();
+        let (device, mut link) = detached();
         let mut pipe = device.pipe(0x02, 0);
         (0..2).for_each(|n| pipe.submit(numbered(n)));
         while let Ok(command) = link.try_recv() {
@@ -344,7 +362,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_submitted_after_the_end_of_the_link_comes_out_in_order_too() {
-        let (device, link) = device();
+        let (device, link) = detached();
         let mut pipe = device.pipe(0x02, 0);
         drop(link);
         (0..3).for_each(|n| pipe.submit(numbered(n)));

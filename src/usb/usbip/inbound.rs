@@ -18,6 +18,7 @@ use std::io::{self, IoSliceMut};
 
 use usbip_wire::{HEADER_LEN, Header, ISO_PACKET_LEN, RetSubmit, status};
 
+use super::in_flight::InFlight;
 use super::table::{Entry, Late, Table};
 use crate::usb::{Transfer, TransferError};
 
@@ -65,7 +66,7 @@ impl Inbound {
         let room = &mut self.ahead[self.end..];
         let payload: &mut [u8] = match self.state {
             State::Payload { seqnum, got, total } => match table.get_mut(seqnum) {
-                Some(entry) => &mut entry.transfer.buffer[got..total],
+                Some(entry) => &mut entry.flight.transfer.buffer[got..total],
                 None => &mut [],
             },
             _ => &mut [],
@@ -99,7 +100,8 @@ impl Inbound {
                 State::Payload { seqnum, ref mut got, total } => {
                     let entry = table.get_mut(seqnum).ok_or("lost track of a transfer")?;
                     let n = (total - *got).min(self.end - self.start);
-                    entry.transfer.buffer[*got..*got + n].copy_from_slice(&self.ahead[self.start..self.start + n]);
+                    entry.flight.transfer.buffer[*got..*got + n]
+                        .copy_from_slice(&self.ahead[self.start..self.start + n]);
                     self.start += n;
                     *got += n;
                     if *got < total {
@@ -114,10 +116,10 @@ impl Inbound {
                     if self.packets.len() < total {
                         return Ok(());
                     }
-                    let mut entry = table.remove(seqnum).ok_or("lost track of a transfer")?;
-                    store_packets(&self.packets, &mut entry)?;
+                    let entry = table.get_mut(seqnum).ok_or("lost track of a transfer")?;
+                    store_packets(&self.packets, entry.is_in, &mut entry.flight.transfer)?;
                     self.state = State::Header;
-                    done(entry);
+                    table.remove(seqnum).into_iter().for_each(&mut done);
                 }
                 State::Skip(ref mut left) => {
                     let n = (*left).min(self.end - self.start);
@@ -151,11 +153,12 @@ impl Inbound {
     fn begin(&mut self, reply: &RetSubmit, table: &mut Table, done: &mut impl FnMut(Entry)) -> Result<(), String> {
         let seqnum = reply.seqnum;
         let Some(entry) = table.get_mut(seqnum).filter(|e| e.sent) else { return self.begin_late(reply, table, done) };
-        let transfer = &mut entry.transfer;
+        let transfer = &mut entry.flight.transfer;
         let actual = checked(reply, transfer.length, transfer.packets.len())?;
         transfer.actual = actual;
         transfer.status = result_of(reply.status);
         let payload = if entry.is_in { actual } else { 0 };
+        table.replied(seqnum);
         self.state = State::Payload { seqnum, got: 0, total: payload };
         if payload == 0 {
             self.after_payload(seqnum, table, done);
@@ -176,13 +179,14 @@ impl Inbound {
             self.state = State::Skip(payload + packets * ISO_PACKET_LEN);
             return Ok(());
         }
-        let transfer = Transfer::new(length);
-        table.insert(seqnum, Entry { transfer, pipe, ordinal, is_in, sent: true, unlinking: true, late: true });
+        let flight = InFlight::returned(Transfer::new(length), ordinal);
+        let is_control = false;
+        table.insert(seqnum, Entry { flight, pipe, is_in, is_control, sent: true, unlinking: true, late: true });
         self.begin(reply, table, done)
     }
 
     fn after_payload(&mut self, seqnum: u32, table: &mut Table, done: &mut impl FnMut(Entry)) {
-        let packets = table.get(seqnum).map_or(0, |e| e.transfer.packets.len());
+        let packets = table.get(seqnum).map_or(0, |e| e.flight.transfer.packets.len());
         if packets > 0 {
             self.packets.clear();
             self.state = State::Packets { seqnum, total: packets * ISO_PACKET_LEN };
@@ -223,9 +227,9 @@ fn end_unlink(seqnum: u32, code: i32, table: &mut Table, done: &mut impl FnMut(E
 }
 
 /// Isochronous data travels without gaps, so offsets are sums of what came before.
-fn store_packets(raw: &[u8], entry: &mut Entry) -> Result<(), String> {
+fn store_packets(raw: &[u8], is_in: bool, transfer: &mut Transfer) -> Result<(), String> {
     let mut offset = 0;
-    for (bytes, packet) in raw.as_chunks::<ISO_PACKET_LEN>().0.iter().zip(&mut entry.transfer.packets) {
+    for (bytes, packet) in raw.as_chunks::<ISO_PACKET_LEN>().0.iter().zip(&mut transfer.packets) {
         let wire = usbip_wire::IsoPacket::decode(bytes);
         let actual = wire.actual_length as usize;
         if actual > packet.length {
@@ -233,13 +237,13 @@ fn store_packets(raw: &[u8], entry: &mut Entry) -> Result<(), String> {
         }
         packet.actual = actual;
         packet.status = result_of(wire.status);
-        if entry.is_in {
+        if is_in {
             packet.offset = offset;
             offset += actual;
         }
     }
-    if entry.is_in && offset != entry.transfer.actual {
-        return Err(format!("packets of {offset} bytes in all, in a reply of {} bytes", entry.transfer.actual));
+    if is_in && offset != transfer.actual {
+        return Err(format!("packets of {offset} bytes in all, in a reply of {} bytes", transfer.actual));
     }
     Ok(())
 }
@@ -267,10 +271,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn submitted(table: &mut Table, seqnum: u32, transfer: Transfer) {
-        table.insert(
-            seqnum,
-            Entry { transfer, pipe: 1, ordinal: 0, is_in: true, sent: true, unlinking: false, late: false },
-        );
+        let flight = InFlight::returned(transfer, 0);
+        let (is_in, is_control) = (true, false);
+        table.insert(seqnum, Entry { flight, pipe: 1, is_in, is_control, sent: true, unlinking: false, late: false });
     }
 
     fn reply(seqnum: u32, actual: u32, packets: Option<u32>) -> Vec<u8> {
@@ -312,7 +315,7 @@ mod tests {
                 wire.extend(payload);
             }
             let ended = feed(&mut table, &wire, chunk).unwrap();
-            let got: Vec<&[u8]> = ended.iter().map(|e| e.transfer.received()).collect();
+            let got: Vec<&[u8]> = ended.iter().map(|e| e.flight.transfer.received()).collect();
             assert_eq!(got, payloads, "in pieces of {chunk}");
         }
     }
@@ -327,8 +330,27 @@ mod tests {
             wire.extend(usbip_wire::IsoPacket { offset: 0, length: 100, actual_length: actual, status: 0 }.encode());
         }
         let ended = feed(&mut table, &wire, 64).unwrap();
-        let offsets: Vec<_> = ended[0].transfer.packets.iter().map(|p| (p.offset, p.actual)).collect();
+        let offsets: Vec<_> = ended[0].flight.transfer.packets.iter().map(|p| (p.offset, p.actual)).collect();
         assert_eq!(offsets, [(0, 100), (100, 0), (100, 30)]);
+    }
+
+    #[test]
+    fn a_packet_that_lies_ends_the_link_and_its_transfer_comes_back() {
+        let (completions, mut ended) = tokio::sync::mpsc::unbounded_channel();
+        let mut table = Table::default();
+        submitted(&mut table, 1, Transfer::isochronous(2, 100));
+        if let Some(entry) = table.get_mut(1) {
+            entry.flight = InFlight::new(Transfer::isochronous(2, 100), 5, completions);
+        }
+        let mut wire = reply(1, 101, Some(2));
+        wire.extend([9; 101]);
+        for actual in [101, 0] {
+            wire.extend(usbip_wire::IsoPacket { offset: 0, length: 100, actual_length: actual, status: 0 }.encode());
+        }
+        assert!(feed(&mut table, &wire, 64).err().unwrap().contains("claims 101"));
+        drop(table);
+        let (ordinal, transfer) = ended.try_recv().unwrap();
+        assert_eq!((ordinal, transfer.status), (5, Err(TransferError::Disconnected)));
     }
 
     #[test]
@@ -349,8 +371,11 @@ mod tests {
 
     /// Cancels the only transfer in flight and returns the wire form of the answer.
     fn cancelled(table: &mut Table, status: i32) -> Vec<u8> {
-        assert_eq!(table.cancel(|_| true), 1);
+        let victims = table.victims(|_| true);
+        assert_eq!(victims.len(), 1);
+        table.unlink(victims[0]);
         let (seqnum, _) = table.next_unlink().unwrap();
+        table.unlink_sent(seqnum);
         Header::RetUnlink { seqnum, status }.encode().to_vec()
     }
 
@@ -362,8 +387,8 @@ mod tests {
         assert_eq!(last, Some(11));
         let answer = cancelled(&mut table, status::ECONNRESET);
         let ended = feed(&mut table, &answer, 1000).unwrap();
-        assert_eq!(ended[0].transfer.status, Err(TransferError::Cancelled));
-        assert!(!table.has_unlink());
+        assert_eq!(ended[0].flight.transfer.status, Err(TransferError::Cancelled));
+        assert_eq!(table.unlink_wait(), None);
     }
 
     #[test]
@@ -375,7 +400,7 @@ mod tests {
         let ended = feed(&mut table, &answer, 1000).unwrap();
         assert!(ended.is_empty() && table.expects_reply());
         let ended = feed(&mut table, &[&reply(1, 3, None)[..], b"abc"].concat(), 1000).unwrap();
-        assert_eq!((ended[0].transfer.received(), ended[0].late), (&b"abc"[..], false));
+        assert_eq!((ended[0].flight.transfer.received(), ended[0].late), (&b"abc"[..], false));
         assert!(table.is_empty() && !table.expects_reply());
     }
 
@@ -406,9 +431,9 @@ mod tests {
                 let wire = [&of_payload(payload)[..], &reply(3, 2, None), b"ok"].concat();
                 let ended = feed(&mut table, &wire, chunk).unwrap();
                 let (last, late) = ended.split_last().unwrap();
-                assert_eq!(last.transfer.received(), b"ok");
+                assert_eq!(last.flight.transfer.received(), b"ok");
                 assert_eq!(late.len(), delivered);
-                assert!(late.iter().all(|e| e.late && e.transfer.received() == payload), "in pieces of {chunk}");
+                assert!(late.iter().all(|e| e.late && e.flight.transfer.received() == payload), "in pieces of {chunk}");
                 let error = feed(&mut table, &of_payload(payload), chunk).err().unwrap();
                 assert!(error.contains("never made"), "a second reply: {error}");
             }
@@ -425,7 +450,7 @@ mod tests {
         submitted(&mut table, 3, Transfer::new(64));
         let late = [reply(1, 150, Some(3)), vec![7; 150 + 3 * ISO_PACKET_LEN]].concat();
         let ended = feed(&mut table, &[&late[..], &reply(3, 2, None), b"ok"].concat(), 100).unwrap();
-        assert_eq!((ended.len(), ended[0].transfer.received()), (1, &b"ok"[..]));
+        assert_eq!((ended.len(), ended[0].flight.transfer.received()), (1, &b"ok"[..]));
 
         submitted(&mut table, 5, Transfer::new(64));
         let answer = cancelled(&mut table, status::ECONNRESET);

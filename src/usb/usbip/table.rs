@@ -12,6 +12,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::in_flight::InFlight;
 use crate::usb::{Transfer, TransferError};
 
 /// Names a pipe on its link.
@@ -19,11 +20,11 @@ pub(super) type PipeId = u32;
 
 /// One transfer that the peer knows of, or soon will.
 pub(super) struct Entry {
-    pub(super) transfer: Transfer,
+    pub(super) flight: InFlight,
     pub(super) pipe: PipeId,
-    /// Its place among the transfers of its pipe.
-    pub(super) ordinal: u64,
     pub(super) is_in: bool,
+    /// A control transfer, whose asker has a time limit.
+    pub(super) is_control: bool,
     /// All bytes of the submit have been handed to the kernel, so an answer is possible.
     pub(super) sent: bool,
     /// An unlink is on its way, or waits for the one before it.
@@ -41,6 +42,24 @@ pub(super) struct Late {
     pub(super) packets: usize,
 }
 
+/// An unlink that awaits its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unlink {
+    seqnum: u32,
+    victim: u32,
+    /// All of it has been handed to the kernel, so an answer is possible.
+    sent: bool,
+}
+
+/// What an outstanding unlink waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// For the server to read it.
+    Sending,
+    /// For its answer.
+    Answer,
+}
+
 /// Transfers in flight, and their cancellation.
 #[derive(Default)]
 pub(super) struct Table {
@@ -49,7 +68,9 @@ pub(super) struct Table {
     to_unlink: VecDeque<u32>,
     /// The unlink that awaits its answer, and its victim. There is one at a time: the kernel's own server does not survive
     /// many at once.
-    unlink: Option<(u32, u32)>,
+    unlink: Option<Unlink>,
+    /// How often the server showed that it is on its way to the answer.
+    progress: u64,
     /// Transfers whose unlink came too late, so that they are replied to.
     expected: Vec<u32>,
     /// The server has not replied to such a one, so that no reply is waited for any more.
@@ -67,7 +88,7 @@ impl Table {
             let n = self.last_seqnum;
             if n == 0 {
                 self.late.clear();
-            } else if !self.entries.contains_key(&n) && self.unlink.is_none_or(|(unlink, _)| unlink != n) {
+            } else if !self.entries.contains_key(&n) && self.unlink.is_none_or(|unlink| unlink.seqnum != n) {
                 return n;
             }
         }
@@ -93,19 +114,24 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// Marks every transfer that `wanted` chooses and that has no unlink yet, and returns their number. The oldest is
-    /// unlinked last, so that the peer never starts the next transfer while an older one is being cancelled.
-    pub(super) fn cancel(&mut self, wanted: impl Fn(&Entry) -> bool) -> usize {
+    /// Every transfer that `wanted` chooses and that is not being cancelled yet, newest first: the oldest is cancelled last,
+    /// so that the peer never starts the next transfer while an older one is being cancelled.
+    pub(super) fn victims(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<u32> {
         let chosen = |e: &Entry| !e.unlinking && !e.late && wanted(e);
         let mut victims: Vec<u32> = self.entries.iter().filter(|(_, e)| chosen(e)).map(|(&n, _)| n).collect();
         victims.sort_unstable_by(|a, b| b.cmp(a));
-        for victim in &victims {
-            if let Some(entry) = self.entries.get_mut(victim) {
-                entry.unlinking = true;
-            }
+        victims
+    }
+
+    /// Has this transfer unlinked, after those that wait for it already; a control transfer before them, because there is
+    /// somebody who waits for its end.
+    pub(super) fn unlink(&mut self, victim: u32) {
+        let Some(entry) = self.entries.get_mut(&victim) else { return };
+        entry.unlinking = true;
+        match entry.is_control {
+            true => self.to_unlink.push_front(victim),
+            false => self.to_unlink.push_back(victim),
         }
-        self.to_unlink.extend(&victims);
-        victims.len()
     }
 
     /// The next unlink to send and its victim, unless one awaits its answer or nothing is left to unlink.
@@ -120,18 +146,58 @@ impl Table {
                 break victim;
             }
         };
-        self.unlink = Some((self.next_seqnum(), victim));
-        self.unlink
+        let seqnum = self.next_seqnum();
+        self.unlink = Some(Unlink { seqnum, victim, sent: false });
+        Some((seqnum, victim))
     }
 
-    /// The victim of this unlink, which has been answered.
-    pub(super) fn take_unlink(&mut self, unlink: u32) -> Option<u32> {
-        self.unlink.take_if(|(seqnum, _)| *seqnum == unlink).map(|(_, victim)| victim)
+    /// All bytes of this submit have been handed to the kernel.
+    pub(super) fn sent(&mut self, seqnum: u32) {
+        if let Some(entry) = self.entries.get_mut(&seqnum) {
+            entry.sent = true;
+        }
     }
 
-    /// Whether any unlink awaits its answer.
-    pub(super) fn has_unlink(&self) -> bool {
-        self.unlink.is_some()
+    /// Takes note that some bytes of what is queued have been handed to the kernel.
+    pub(super) fn sent_some(&mut self) {
+        if self.unlink.is_some_and(|unlink| !unlink.sent) {
+            self.progress += 1;
+        }
+    }
+
+    /// The unlink that is outstanding can be answered from now on.
+    pub(super) fn unlink_sent(&mut self, seqnum: u32) {
+        if let Some(unlink) = self.unlink.as_mut().filter(|unlink| unlink.seqnum == seqnum) {
+            unlink.sent = true;
+            self.progress += 1;
+        }
+    }
+
+    /// Takes note of a reply. One to a transfer that was submitted after the unlink does not bring its answer nearer.
+    pub(super) fn replied(&mut self, seqnum: u32) {
+        if self.is_before_unlink(seqnum) {
+            self.progress += 1;
+        }
+    }
+
+    /// Whether this transfer was submitted before the unlink that awaits its answer.
+    pub(super) fn is_before_unlink(&self, seqnum: u32) -> bool {
+        self.unlink.is_some_and(|unlink| unlink.seqnum.wrapping_sub(seqnum) < u32::MAX / 2)
+    }
+
+    /// Grows when the server does something of what must come before the answer.
+    pub(super) fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// The victim of this unlink, which has been answered. None when it was not sent, and then no answer is possible.
+    pub(super) fn take_unlink(&mut self, seqnum: u32) -> Option<u32> {
+        self.unlink.take_if(|unlink| unlink.sent && unlink.seqnum == seqnum).map(|unlink| unlink.victim)
+    }
+
+    /// What the outstanding unlink waits for, if there is one.
+    pub(super) fn unlink_wait(&self) -> Option<Wait> {
+        self.unlink.map(|unlink| if unlink.sent { Wait::Answer } else { Wait::Sending })
     }
 
     /// Leaves in flight what was not unlinked because it had ended; false where that is no use.
@@ -160,14 +226,15 @@ impl Table {
 
     /// Takes out a transfer that is given back as cancelled, and remembers what a late reply to it would look like.
     pub(super) fn give_up(&mut self, seqnum: u32) -> Option<Entry> {
-        let Entry { transfer, pipe, ordinal, is_in, .. } = self.entries.remove(&seqnum)?;
+        let mut entry = self.entries.remove(&seqnum)?;
         if self.late.len() == MOST_LATE {
             self.late.pop_front();
         }
-        let (length, packets) = (transfer.length, transfer.packets.len());
-        self.late.push_back((seqnum, Late { pipe, ordinal, is_in, length, packets }));
-        let transfer = transfer.fail(TransferError::Cancelled);
-        Some(Entry { transfer, pipe, ordinal, is_in, sent: true, unlinking: true, late: false })
+        let Transfer { length, packets, .. } = &entry.flight.transfer;
+        let (length, packets, ordinal) = (*length, packets.len(), entry.flight.ordinal());
+        self.late.push_back((seqnum, Late { pipe: entry.pipe, ordinal, is_in: entry.is_in, length, packets }));
+        entry.flight.transfer.mark_failed(TransferError::Cancelled);
+        Some(entry)
     }
 
     /// The transfer with this number, if it was given up and has not been replied to since.
@@ -183,6 +250,7 @@ impl Table {
         self.to_unlink.clear();
         self.expected.clear();
         self.unlink = None;
+        self.late.clear();
         all.into_iter().map(|(_, entry)| entry).collect()
     }
 }
@@ -198,31 +266,65 @@ mod tests {
     fn in_flight(count: u32) -> Table {
         let mut table = Table::default();
         for ordinal in 0..count {
-            let (seqnum, transfer) = (table.next_seqnum(), Transfer::new(64));
-            let entry = Entry {
-                transfer,
-                pipe: 1,
-                ordinal: ordinal.into(),
-                is_in: true,
-                sent: true,
-                unlinking: false,
-                late: false,
-            };
+            let (seqnum, flight) = (table.next_seqnum(), InFlight::returned(Transfer::new(64), ordinal.into()));
+            let (is_in, is_control) = (true, false);
+            let entry = Entry { flight, pipe: 1, is_in, is_control, sent: true, unlinking: false, late: false };
             table.insert(seqnum, entry);
         }
         table
     }
 
+    fn cancel(table: &mut Table) -> usize {
+        let victims = table.victims(|e| e.pipe == 1);
+        victims.iter().for_each(|&victim| table.unlink(victim));
+        victims.len()
+    }
+
     #[test]
     fn one_unlink_is_outstanding_at_a_time_the_newest_transfer_first_and_none_for_what_ended_meanwhile() {
         let mut table = in_flight(3);
-        assert_eq!((table.cancel(|e| e.pipe == 1), table.cancel(|_| true)), (3, 0));
+        assert_eq!((cancel(&mut table), cancel(&mut table)), (3, 0));
         let (unlink, victim) = table.next_unlink().unwrap();
         assert_eq!((victim, table.next_unlink()), (3, None), "the first is not answered");
+        table.unlink_sent(unlink);
         assert_eq!(table.take_unlink(unlink + 1), None);
         assert_eq!(table.take_unlink(unlink), Some(3));
         table.remove(2);
         assert_eq!(table.next_unlink().map(|(_, victim)| victim), Some(1));
+    }
+
+    #[test]
+    fn an_unlink_has_no_answer_before_it_was_sent() {
+        let mut table = in_flight(1);
+        cancel(&mut table);
+        let (unlink, _) = table.next_unlink().unwrap();
+        assert_eq!((table.take_unlink(unlink), table.unlink_wait()), (None, Some(Wait::Sending)));
+        table.unlink_sent(unlink);
+        assert_eq!((table.unlink_wait(), table.take_unlink(unlink)), (Some(Wait::Answer), Some(1)));
+    }
+
+    #[test]
+    fn replies_to_what_was_submitted_later_do_not_bring_the_answer_nearer() {
+        let mut table = in_flight(2);
+        cancel(&mut table);
+        let (unlink, _) = table.next_unlink().unwrap();
+        table.unlink_sent(unlink);
+        let before = table.progress();
+        table.replied(unlink + 1);
+        assert_eq!(table.progress(), before);
+        table.replied(1);
+        assert_eq!(table.progress(), before + 1);
+    }
+
+    #[test]
+    fn a_control_transfer_is_unlinked_before_all_that_waits_for_it() {
+        let mut table = in_flight(3);
+        let flight = InFlight::returned(Transfer::new(8), 0);
+        let (is_in, is_control) = (true, true);
+        table.insert(9, Entry { flight, pipe: 2, is_in, is_control, sent: true, unlinking: false, late: false });
+        cancel(&mut table);
+        table.unlink(9);
+        assert_eq!(table.next_unlink().map(|(_, victim)| victim), Some(9));
     }
 
     #[test]
