@@ -132,6 +132,7 @@ impl Drop for Events {
         if !self.dying.is_empty() {
             end_now(&self.link, std::mem::take(&mut self.dying));
         }
+        self.link.events_ended();
     }
 }
 

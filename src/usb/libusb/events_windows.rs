@@ -29,6 +29,7 @@ async fn forward(mut orphans: mpsc::UnboundedReceiver<Vec<Flying>>, thread: Waki
 
 /// Runs until the other end has gone and the last orphan has ended.
 fn run(link: &Link, orphans: &Receiver<Vec<Flying>>) {
+    let _ended = Ended(link);
     let mut dying: Vec<Flying> = Vec::new();
     loop {
         let is_unused = loop {
@@ -45,6 +46,16 @@ fn run(link: &Link, orphans: &Receiver<Vec<Flying>>) {
         if let Err(e) = link.handle.context().handle_events(None) {
             tracing::debug!("libusb could not handle its events: {e}");
         }
+    }
+}
+
+/// Takes note that the thread has ended, however it did.
+struct Ended<'a>(&'a Link);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.events_ended();
+        self.0.tell_gone("libusb's events are not handled any more");
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!            submit                 libusb calls `ended`             finish
 //!   Idle ──────────────► Flying ──────────────────────────► ended ───────────► Idle + Transfer
-//!     ▲  refused            │ dropped: what libusb may still write to is leaked, not freed
+//!     ▲  refused            │ abandoned or dropped: what libusb may still write to is leaked, not freed
 //!     └──────────┘
 //! ```
 //!
@@ -162,6 +162,14 @@ impl Flying {
             }
         }
         (Idle(self.raw.clone()), transfer)
+    }
+
+    /// Gives up a transfer that does not end: it comes back as one of a device that has gone, in memory of its own. What libusb
+    /// may still write to is left to it.
+    pub(super) fn abandon(mut self) -> Transfer {
+        let size = self.buffer.as_ref().map_or(0, |buffer| buffer.len());
+        let transfer = mem::replace(&mut self.transfer, Transfer::new(0));
+        Transfer { buffer: Buffer::new(size), ..transfer }.fail(TransferError::Disconnected)
     }
 
     fn refused(mut self, error: TransferError) -> (Idle, Transfer) {

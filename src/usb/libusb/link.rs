@@ -4,6 +4,7 @@
 //! a transfer is in flight, because each transfer holds it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rusb::{Context, DeviceHandle};
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ pub(super) struct Link {
     pub(super) place: String,
     pub(super) descriptors: Arc<Descriptors>,
     gone: watch::Sender<Option<String>>,
+    /// Nobody handles libusb's events any more, so that no transfer ends.
+    without_events: AtomicBool,
 }
 
 impl Link {
@@ -40,7 +43,18 @@ impl Link {
             place: found.place.clone(),
             descriptors,
             gone: watch::channel(None).0,
+            without_events: AtomicBool::new(false),
         })
+    }
+
+    /// Takes note that transfers in flight do not end any more.
+    pub(super) fn events_ended(&self) {
+        self.without_events.store(true, Relaxed);
+    }
+
+    /// Whether transfers in flight do not end any more.
+    pub(super) fn is_without_events(&self) -> bool {
+        self.without_events.load(Relaxed)
     }
 
     /// Takes note that the device has gone; the first reason counts.

@@ -79,6 +79,7 @@ impl LibusbPipe {
         match self.submitted.front() {
             None => false,
             Some(Place::Refused(_)) => true,
+            Some(Place::Flying(_)) if self.link.is_without_events() => true,
             Some(Place::Flying(flying)) => flying.has_ended() && self.cancellations.load(Ordering::Acquire) == 0,
         }
     }
@@ -109,6 +110,7 @@ impl Pipe for LibusbPipe {
         match self.submitted.pop_front() {
             None => Poll::Pending,
             Some(Place::Refused(transfer)) => Poll::Ready(transfer),
+            Some(Place::Flying(flying)) if !flying.has_ended() => Poll::Ready(flying.abandon()),
             Some(Place::Flying(flying)) => {
                 let (idle, transfer) = flying.finish();
                 self.idle.push(idle);

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use ::nusb::transfer::{Buffer as NusbBuffer, BulkOrInterrupt, Completion, EndpointDirection};
 use ::nusb::{Endpoint, Error};
 
+use super::thread;
 use crate::usb::errno;
 use crate::usb::local::{Presence, lost_by};
 use crate::usb::turn;
@@ -103,6 +104,11 @@ impl NusbPipe {
     fn endpoint(&self) -> MutexGuard<'_, SharedEndpoint> {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The oldest transfer, which nusb will never give back.
+    fn lost(&mut self) -> Option<Transfer> {
+        self.shells.pop_front().map(Shell::lose)
+    }
 }
 
 impl Pipe for NusbPipe {
@@ -152,11 +158,15 @@ impl Pipe for NusbPipe {
                 }
                 Poll::Ready(transfer)
             }
+            (Some(Poll::Pending), _) if thread::has_ended() => self.lost().map_or(Poll::Pending, Poll::Ready),
             (Some(Poll::Pending), _) => Poll::Pending,
-            (None, _) => {
-                self.idle = Some(cx.waker().clone());
-                Poll::Pending
-            }
+            (None, _) => match self.lost() {
+                Some(lost) => Poll::Ready(lost),
+                None => {
+                    self.idle = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            },
         }
     }
 
@@ -170,6 +180,16 @@ impl Pipe for NusbPipe {
 }
 
 impl Shell {
+    /// The transfer as one of a device that has gone, in memory of its own: what nusb had stays with it.
+    fn lose(self) -> Transfer {
+        let size = match self.memory {
+            Memory::Heap(size) => size,
+            Memory::Mapped(buffer) => buffer.len(),
+        };
+        let transfer = Transfer { length: self.length, packets: self.packets, ..Transfer::new(size) };
+        transfer.fail(TransferError::Disconnected)
+    }
+
     fn fill(self, completion: Completion) -> Transfer {
         let Completion { buffer, actual_len, status } = completion;
         Transfer {
@@ -239,3 +259,49 @@ pub(super) fn transfer_error(error: ::nusb::transfer::TransferError) -> Transfer
 
 /// Smaller transfers are copied: mapping takes whole pages, and copying them is cheap.
 const WORTH_MAPPING: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usb::drain;
+    use crate::usb::local::Hotplug;
+
+    /// An endpoint that has forgotten what it was given.
+    struct Forgetful;
+
+    impl AnyEndpoint for Forgetful {
+        fn allocate(&self, size: usize) -> NusbBuffer {
+            NusbBuffer::new(size)
+        }
+
+        fn submit(&mut self, _: NusbBuffer) {}
+
+        fn poll_next_complete(&mut self, _: &mut Context<'_>) -> Poll<Completion> {
+            Poll::Pending
+        }
+
+        fn pending(&self) -> usize {
+            0
+        }
+
+        fn cancel_all(&mut self) {}
+
+        fn clear_halt(&mut self) -> BoxFuture<'static, Result<(), Error>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn transfers_that_nusb_does_not_have_come_back_as_disconnected() {
+        let endpoint: SharedEndpoint = Box::new(Forgetful);
+        let presence = Arc::new(Presence::new("/dev/null".into(), Hotplug::default()));
+        let mut pipe = NusbPipe::new(Arc::new(Mutex::new(endpoint)), true, presence);
+        for size in [64, 8192] {
+            let transfer = pipe.allocate(size);
+            pipe.submit(transfer);
+        }
+        let mut ends = Vec::new();
+        drain(&mut pipe, |transfer| ends.push((transfer.buffer.len(), transfer.status))).await;
+        assert_eq!(ends, [64, 8192].map(|size| (size, Err(TransferError::Disconnected))));
+    }
+}

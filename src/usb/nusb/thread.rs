@@ -4,6 +4,7 @@
 
 use std::panic::{PanicHookInfo, set_hook, take_hook};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use tokio::sync::watch;
@@ -16,12 +17,18 @@ pub fn watch_thread() {
     set_hook(Box::new(move |panic| {
         print(panic);
         ENDED.panicked(thread::current().name(), panic);
+        HAS_ENDED.store(end().is_some(), Relaxed);
     }));
 }
 
 /// Resolves when the thread has panicked, with the reason in words for people.
 pub(super) async fn ended() -> String {
     ENDED.ended().await
+}
+
+/// Whether it has panicked, so that no transfer ends by itself any more; at the cost of a look at a flag.
+pub(super) fn has_ended() -> bool {
+    HAS_ENDED.load(Relaxed)
 }
 
 /// The reason, if it has panicked.
@@ -54,6 +61,7 @@ impl Ended {
 }
 
 static ENDED: LazyLock<Ended> = LazyLock::new(|| Ended(watch::Sender::new(None)));
+static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 /// As nusb calls it.
 const THREAD: &str = "nusb-events";
 
