@@ -206,9 +206,17 @@ impl Session {
         Self { random, kind, fuse, device, pending: Vec::new(), last_seqnum: 0, held: Vec::new(), swapped: None }
     }
 
+    /// One that keeps to the protocol.
+    pub fn honest(seed: u64) -> Self {
+        Self { kind: Kind::Honest, ..Self::new(seed) }
+    }
+
     /// Serves a connection to its end, whoever brings it about.
     pub fn run(mut self, mut stream: TcpStream) -> Result<()> {
         stream.set_nodelay(true)?;
+        if self.kind == Kind::UnlinkGuessed {
+            SockRef::from(&stream).set_recv_buffer_size(4096)?;
+        }
         stream.set_write_timeout(Some(Duration::from_millis(500)))?;
         let result = self.serve(&mut stream);
         if self.kind == Kind::Reset || self.random.one_in(8) {
@@ -419,9 +427,10 @@ impl Session {
 
     /// Answers nothing for a while, and then perhaps something that it cannot know.
     fn waits(&mut self, urbs: &mut Urbs) -> Result<()> {
-        sleep(Duration::from_millis(self.random.below(150) as u64));
+        // Control requests that wait behind data have their time up meanwhile.
+        sleep(Duration::from_millis(self.random.below(600) as u64));
         if self.kind == Kind::UnlinkGuessed || self.kind == Kind::StopsReading {
-            let seqnum = self.last_seqnum.wrapping_add(self.random.below(6) as u32);
+            let seqnum = self.last_seqnum.wrapping_add(self.random.below(16) as u32);
             let code = if self.random.one_in(2) { status::OK } else { status::ECONNRESET };
             self.say(urbs, Header::RetUnlink { seqnum, status: code }.encode().to_vec())?;
         }
