@@ -9,13 +9,14 @@ mod vitals;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use common::{Bus, Daemon, ended, read_exactly, read_line, usbpipe, wait_for, within};
 use firmware_mock::DeviceKind::{Echo, Knob, Regs, Uno, Zero};
 use nix::sys::signal::Signal::SIGHUP;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use tempfile::TempDir;
-use vitals::{Events, inode};
+use vitals::{Events, cpu_ticks, inode};
 
 #[test]
 fn sighup_starts_added_devices_ends_removed_ones_and_leaves_the_others_alone() {
@@ -273,6 +274,30 @@ fn a_device_is_called_as_the_configuration_says_and_never_leaves_the_run_dir() {
 }
 
 /// Writes the configuration anew and waits until the daemon has read it.
+/// A configuration of ten times as many devices takes ten times as long to check, and not a hundred times.
+#[test]
+fn checking_a_configuration_takes_as_long_as_it_is() {
+    let temp = TempDir::new().unwrap();
+    let check = |devices: usize| {
+        let file = temp.path().join(format!("{devices}.toml"));
+        let device =
+            |n| format!("[[device]]\nname = \"d{n}\"\nmatch = {{ vid = 0x1209, pid = 1, serial = \"{n}\" }}\n");
+        fs::write(&file, (0..devices).map(device).collect::<String>()).unwrap();
+        let mut command = usbpipe();
+        let mut child = command.args(["config", "check", "-c"]).arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+        // The times of a process can be read until it is waited for.
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        let ticks = cpu_ticks(child.id());
+        assert!(child.wait().unwrap().success());
+        ticks
+    };
+    let (few, many) = (check(2_000), check(20_000));
+    println!("2,000 devices took {few} ticks, 20,000 took {many}");
+    // A clock tick is 10 ms, and the few may have taken less than one.
+    assert!(many < 30 * (few + 1), "2,000 devices took {few} ticks, 20,000 took {many}");
+}
+
 fn reload(daemon: &mut Daemon, config: &str) {
     fs::write(daemon.dir.with_extension("toml"), config).unwrap();
     daemon.signal(SIGHUP);

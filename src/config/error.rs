@@ -40,11 +40,14 @@ impl std::error::Error for ConfigError {}
 pub(super) struct Source<'a> {
     pub(super) text: &'a str,
     file: &'a Path,
+    /// The offset at which each line begins. A position is asked for once a device, so it must not cost the whole text.
+    lines: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(text: &'a str, file: &'a Path) -> Self {
-        Self { text, file }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, file, lines }
     }
 
     /// The folder of the file, absolute.
@@ -67,9 +70,14 @@ impl<'a> Source<'a> {
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let before = &self.text[..offset];
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+        let line = self.line(offset);
+        (line, self.text[self.lines[line - 1]..offset].chars().count() + 1)
+    }
+
+    /// The line of a byte offset, from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        let last = self.text.strip_suffix('\n').unwrap_or(self.text).len();
+        self.lines.partition_point(|&start| start <= offset.min(last))
     }
 }
 

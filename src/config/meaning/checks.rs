@@ -38,7 +38,7 @@ impl<'a> Checks<'a> {
 
     /// The line of a byte offset, to point from one place to another.
     pub(super) fn line(&self, offset: usize) -> usize {
-        self.source.position(offset).0
+        self.source.line(offset)
     }
 
     /// A value through its reading; `None` where it is absent or refused.
