@@ -1,10 +1,14 @@
 //! usbpipe: USB pipes and CDC serial as ordinary pipes of the operating system.
 
+// They block while nobody reads, and panic when the disk is full: see `log_writer`.
+#![warn(clippy::print_stderr)]
+
 pub mod bridge;
 pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod log_writer;
 pub mod name;
 pub mod outlet;
 pub mod reactor;

@@ -9,6 +9,7 @@ use super::own_devices as own;
 use super::own_ports;
 use super::status::{ask, headline, print_line};
 use super::{Failure, Outcome, run_dir};
+use crate::log_writer;
 use crate::selector::{Remote, SelectorError};
 use crate::serial::board_name;
 use crate::session::DeviceStatus;
@@ -99,7 +100,9 @@ fn show(listing: &Listing) -> Outcome {
     }
     let Listing { bridged, local, ports, remote } = listing;
     if bridged.is_empty() && local.is_empty() && ports.is_empty() && remote.is_empty() {
-        eprintln!("usbpipe: no daemon runs here, and no USB device and no serial port is there; try `usbpipe demo`");
+        log_writer::print(
+            "usbpipe: no daemon runs here, and no USB device and no serial port is there; try `usbpipe demo`",
+        );
     }
     Ok(0)
 }

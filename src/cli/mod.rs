@@ -83,6 +83,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::daemon::default_run_dir;
 use crate::usb::{nusb, take_turns};
+use crate::log_writer;
 use args::{Args, Command, ConfigCommand};
 
 /// Runs the program and gives its exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.
@@ -96,11 +97,13 @@ pub fn main() -> ExitCode {
         }
     };
     nusb::watch_thread();
+    logging::catch_panics();
     logging::start(args.verbose, default_level(&args.command), log_file(&args.command).as_deref());
+    let _all_written = logging::AllWritten;
     match dispatch(args) {
         Ok(code) => exit(code),
         Err(failure) => {
-            eprintln!("usbpipe: {}", failure.message);
+            log_writer::print(format_args!("usbpipe: {}", failure.message));
             ExitCode::from(failure.code)
         }
     }
@@ -110,7 +113,10 @@ pub fn main() -> ExitCode {
 fn exit(status: i32) -> ExitCode {
     match u8::try_from(status) {
         Ok(status) => ExitCode::from(status),
-        Err(_) => std::process::exit(status),
+        Err(_) => {
+            log_writer::flush();
+            std::process::exit(status)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Failure, Outcome, manager, run_dir};
 use crate::config::{self, Config, DeviceConfig};
 use crate::daemon::{Daemon, passed_socket};
 use crate::name;
+use crate::log_writer;
 use crate::selector::Selector;
 
 /// `usbpipe run`.
@@ -49,7 +50,7 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Opt
     let admin = passed_socket(&dir).map_err(Failure::run_time)?;
     let mut daemon = Daemon::start(&dir, devices, admin).await.map_err(Failure::run_time)?;
     let mut appearing = Appearing::new(daemon.own().clone(), named.selectors, named.options);
-    eprintln!("usbpipe: ready, {count} devices in {}", dir.display());
+    log_writer::print(format_args!("usbpipe: ready, {count} devices in {}", dir.display()));
     manager::ready();
     loop {
         tokio::select! {

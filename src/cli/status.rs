@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::reader::has_left;
 use super::{Failure, Outcome, run_dir};
 use crate::daemon::{Client, Reply, Request};
+use crate::log_writer;
 use crate::session::{ClientStatus, DeviceStatus, PipeStatus};
 
 /// `usbpipe status`.
@@ -54,7 +55,10 @@ pub(super) async fn ask(dir: &std::path::Path) -> Result<Vec<DeviceStatus>, Fail
 pub(super) fn print_line(line: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(e) if has_left(&e) => std::process::exit(0),
+        Err(e) if has_left(&e) => {
+            log_writer::flush();
+            std::process::exit(0)
+        }
         result => result.map_err(|e| Failure::run_time(format!("writing to stdout failed: {e}"))),
     }
 }

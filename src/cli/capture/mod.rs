@@ -19,6 +19,7 @@ use super::signals::Signals;
 use super::target::{Target, target};
 use super::{Failure, Outcome, run_dir};
 use crate::daemon::{Client, Daemon, Request};
+use crate::log_writer;
 use crate::selector::Selector;
 use output::{Output, Written};
 
@@ -64,7 +65,7 @@ async fn bridge(
     };
     let name = config.name.clone();
     daemon.start_found(config, found).map_err(Failure::run_time)?;
-    eprintln!("usbpipe: what programs do with {} is captured", dir.join(&name).display());
+    log_writer::print(format_args!("usbpipe: what programs do with {} is captured", dir.join(&name).display()));
     let client = Client::connect(dir).await.map_err(Failure::run_time)?;
     record(client, &name, args, signals).await
 }
@@ -129,7 +130,7 @@ async fn report(
     };
     let written = written.map_err(Failure::run_time)??;
     if written.is_wanted {
-        eprintln!("usbpipe: {}", written.describe(device, args));
+        log_writer::print(format_args!("usbpipe: {}", written.describe(device, args)));
     }
     Ok(0)
 }

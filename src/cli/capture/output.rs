@@ -12,6 +12,7 @@ use super::super::own_place::private;
 use super::super::reader::has_left;
 use super::ring::Ring;
 use crate::capture::{Blocks, Kind};
+use crate::log_writer;
 
 /// An output and what went into it.
 pub(super) struct Output {
@@ -116,7 +117,8 @@ impl Output {
         if self.written.dropped > 0 && self.warned.is_none_or(|last| last.elapsed() > QUIET) {
             self.warned = Some(Instant::now());
             let n = self.written.dropped;
-            eprintln!("usbpipe: {n} records were left out so far: they come faster than they can be written");
+            let text = "records were left out so far: they come faster than they can be written";
+            log_writer::print(format_args!("usbpipe: {n} {text}"));
         }
     }
 }

@@ -27,6 +27,7 @@ use super::options::BridgeArgs;
 use super::target::{Target, target};
 use super::{Failure, Outcome, status};
 use crate::daemon::Client;
+use crate::log_writer;
 use crate::selector::Selector;
 use crate::session::Pass;
 use plan::Plan;
@@ -97,7 +98,7 @@ async fn run(command: Command, mut client: Client) -> Outcome {
     tokio::select! {
         outcome = running.ended() => return outcome,
         // It says nothing by itself, and ends the connection when it ends.
-        _ = client.next_line() => eprintln!("usbpipe: the daemon has ended, and with it the pipes of the command"),
+        _ = client.next_line() => log_writer::print("usbpipe: the daemon has ended, and with it the pipes of the command"),
     }
     running.ended().await
 }

@@ -7,10 +7,11 @@
 mod lines;
 mod rotation;
 
+use std::fmt::Display;
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::sleep;
 
@@ -95,7 +96,7 @@ impl Output {
     }
 
     fn write(&mut self, time: SystemTime, text: &str) -> Result<(), Failure> {
-        let line = format!("{} {text}", humantime::format_rfc3339_millis(time));
+        let line = format!("{} {text}", timestamp(time));
         match self {
             Self::Stdout => super::status::print_line(&line),
             Self::File(path, rotation) => rotation.write(&format!("{line}\n")).map_err(|e| failed(path, e)),
@@ -114,5 +115,26 @@ fn failed(path: &Path, error: io::Error) -> Failure {
     Failure::run_time(format!("writing the log {} failed: {error}", path.display()))
 }
 
+/// In UTC, as far as years have four digits; what the clock shows before 1970 becomes the beginning of 1970.
+fn timestamp(time: SystemTime) -> impl Display {
+    let last = UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
+    humantime::format_rfc3339_millis(time.clamp(UNIX_EPOCH, last))
+}
+
+/// The last one of the year 9999.
+const LAST_SECOND: u64 = 253_402_300_799;
 /// A line whose end has not come by then is written as far as it goes.
 const SILENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_never_set_does_no_harm() {
+        let shown = |time| timestamp(time).to_string();
+        assert_eq!(shown(UNIX_EPOCH + Duration::from_millis(1500)), "1970-01-01T00:00:01.500Z");
+        assert_eq!(shown(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(shown(UNIX_EPOCH + Duration::from_secs(300_000_000_000)), "9999-12-31T23:59:59.000Z");
+    }
+}
