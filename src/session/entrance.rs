@@ -1,8 +1,8 @@
-//! The entrance to a socket or named pipe: takes connections, and tells of those for which there is no place, of many in a
-//! short time once in a while. What becomes of the others is not its business.
+//! The entrance to a socket or named pipe: takes connections, and reports those for which there is no place. What becomes of
+//! the others is not its business.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::shared::Shared;
 use crate::outlet::{Connection, Listener, Peer, is_exhausted};
@@ -12,14 +12,12 @@ pub(super) struct Entrance {
     listener: Listener,
     outlet: String,
     shared: Arc<Shared>,
-    untold: u64,
-    told: Option<Instant>,
 }
 
 impl Entrance {
     /// To an outlet, by the name that users know it by.
     pub(super) fn new(listener: Listener, outlet: &str, shared: &Arc<Shared>) -> Self {
-        Self { listener, outlet: outlet.to_owned(), shared: shared.clone(), untold: 0, told: None }
+        Self { listener, outlet: outlet.to_owned(), shared: shared.clone() }
     }
 
     /// The next connection. Where descriptors have run out, those that wait are closed and told of. Cancel safe.
@@ -40,17 +38,8 @@ impl Entrance {
     }
 
     /// There was no place for this program.
-    pub(super) fn refused(&mut self, peer: &Peer, why: &str) {
-        if self.told.is_some_and(|then| then.elapsed() < QUIET) {
-            self.untold += 1;
-            return;
-        }
-        self.told = Some(Instant::now());
-        let others = match std::mem::take(&mut self.untold) {
-            0 => String::new(),
-            n => format!("; and {n} others before it"),
-        };
-        let text = format!("{peer} was refused: {why}{others}");
+    pub(super) fn refused(&self, peer: &Peer, why: &str) {
+        let text = format!("{peer} was refused: {why}");
         self.shared.events.tell("refuse", &self.shared.name, Some(&self.outlet), text);
     }
 }
@@ -64,5 +53,3 @@ pub(super) fn too_many() -> String {
 pub(super) const MOST_CLIENTS: usize = 128;
 const TURNED_AWAY: Duration = Duration::from_millis(1);
 const EXHAUSTED: Duration = Duration::from_millis(200);
-/// Refusals are told of once in this time.
-const QUIET: Duration = Duration::from_secs(1);

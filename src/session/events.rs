@@ -1,10 +1,14 @@
 //! Events: what happens to devices and pipes, as lines for `usbpipe events` and for the log.
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast;
+
+use super::limiter::{Limiter, Subject};
+use super::lock::lock;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,22 +27,66 @@ pub struct Event {
     pub text: String,
 }
 
-/// Where events are told, and where one can listen.
+/// Where events are emitted, and where one can listen.
 #[derive(Debug, Clone)]
 pub struct Events {
     sender: broadcast::Sender<Arc<Event>>,
+    limiter: Arc<Mutex<Limiter>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::channel(CAPACITY).0 }
+        Self { sender: broadcast::channel(CAPACITY).0, limiter: Arc::default() }
     }
 }
 
 impl Events {
-    /// Tells whoever listens, and the log.
+    /// Emits an event to whoever listens, and to the log. What comes too fast is emitted once a second, with its number.
     pub fn tell(&self, event: &str, device: &str, outlet: Option<&str>, text: impl Into<String>) {
-        let text = text.into();
+        self.limited(event, device, outlet, text.into(), false);
+    }
+
+    /// The same for what a device can cause as often as it likes: no text is emitted twice within a second.
+    pub(super) fn emit_repeatedly(&self, event: &str, device: &str, outlet: &str, text: String) {
+        self.limited(event, device, Some(outlet), text, true);
+    }
+
+    fn limited(&self, event: &str, device: &str, outlet: Option<&str>, text: String, merges: bool) {
+        let subject: Subject = (event.to_owned(), device.to_owned(), outlet.map(str::to_owned));
+        let mut limiter = lock(&self.limiter);
+        let was_busy = limiter.is_busy();
+        if !limiter.admits(subject, &text, merges) {
+            return;
+        }
+        drop(limiter);
+        self.emit(event, device, outlet, text);
+        if !was_busy {
+            self.start_seconds();
+        }
+    }
+
+    /// Lets seconds pass for the limiter, for as long as it has something to forget.
+    fn start_seconds(&self) {
+        let Ok(runtime) = Handle::try_current() else { return lock(&self.limiter).clear() };
+        let events = self.clone();
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(SECOND).await;
+                let (reports, is_busy) = {
+                    let mut limiter = lock(&events.limiter);
+                    (limiter.second(), limiter.is_busy())
+                };
+                for ((event, device, outlet), text) in reports {
+                    events.emit(&event, &device, outlet.as_deref(), text);
+                }
+                if !is_busy {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn emit(&self, event: &str, device: &str, outlet: Option<&str>, text: String) {
         let name = outlet.map_or_else(|| device.to_owned(), |o| format!("{device}/{o}"));
         match event {
             "error" | "warning" | "loss" | "stall" | "refuse" => tracing::warn!("{name}: {event}: {text}"),
@@ -65,3 +113,19 @@ impl Events {
 
 /// Events that a slow listener may be behind before it misses some.
 const CAPACITY: usize = 1024;
+const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_too_fast_is_emitted_once_a_second_with_its_number() {
+        let events = Events::default();
+        let mut heard = events.listen();
+        (0..7000).for_each(|_| events.emit_repeatedly("line", "d", "serial", "overrun".to_owned()));
+        assert_eq!(heard.recv().await.unwrap().text, "overrun");
+        assert_eq!(heard.recv().await.unwrap().text, "overrun (6999 times more within a second)");
+        assert!(heard.try_recv().is_err());
+    }
+}

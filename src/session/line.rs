@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, watch};
 use super::Events;
 use super::openings::Openings;
 use super::problem::Problem;
-use super::repeats::Repeats;
 use crate::bridge::Counters;
 use crate::serial::Gate;
 use crate::usb::descriptors::Endpoint;
@@ -85,7 +84,6 @@ pub(super) struct Context {
     pub(super) events: Events,
     pub(super) counters: Arc<Counters>,
     pub(super) problem: Arc<Problem>,
-    pub(super) repeats: Repeats,
     /// Told of programs that come and go, if this is a data outlet of a serial function.
     pub(super) openings: Option<Arc<Openings>>,
     /// `unplug = "eof"`.
@@ -102,7 +100,7 @@ impl Context {
 
     /// The same for what a device can cause as often as it likes: at most once a second, with its number.
     pub(super) fn emit_repeatedly(&self, event: &'static str, text: String) {
-        self.repeats.emit(&self.events, &self.device, &self.outlet, event, text);
+        self.events.emit_repeatedly(event, &self.device, &self.outlet, text);
     }
 
     /// What to do when the line's task has panicked: the pipe must not be silent without a reason. Nothing of the task is
@@ -270,7 +268,6 @@ mod tests {
             counters: Arc::default(),
             problem: Arc::default(),
             openings: None,
-            repeats: Repeats::default(),
             eof: false,
             attachments: watch::channel(None).1,
             stop: watch::channel(false).1,

@@ -21,7 +21,6 @@ use super::control::{disconnected, done, error_name};
 use super::line::NEWS_DELAY;
 use super::lock::lock;
 use super::openings::Openings;
-use super::repeats::Repeats;
 use crate::bridge::InputPolicy;
 use crate::config::{Flow, SerialConfig, SerialMode};
 use crate::outlet::tty::Settings;
@@ -457,7 +456,6 @@ impl SerialPort {
         let mut pipe = device.open_pipe(&endpoint).ok()?;
         let (events, name, line) = (self.events.clone(), self.device_name.clone(), self.line.clone());
         let reported = self.reported.clone();
-        let repeats = Repeats::default();
         let task = tokio::spawn(async move {
             let room = NOTIFICATION_ROOM.div_ceil(endpoint.max_packet_size) * endpoint.max_packet_size;
             let mut transfer = Transfer::new(room);
@@ -470,7 +468,7 @@ impl SerialPort {
                 }
                 if let Some(state) = parse_notification(transfer.received()) {
                     for complaint in state.complaints() {
-                        repeats.emit(&events, &name, &line, "line", complaint.to_owned());
+                        events.emit_repeatedly("line", &name, &line, complaint.to_owned());
                     }
                     *lock(&reported) = Some(state);
                 }

@@ -17,7 +17,6 @@ use crate::session::in_line::InLine;
 use crate::session::line::{Attachment, Context, Stop};
 use crate::session::out_line::OutLine;
 use crate::session::program::Presence;
-use crate::session::repeats::Repeats;
 use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
 use crate::session::terminals::TTY;
@@ -155,7 +154,6 @@ impl Outlets {
             events: self.surroundings.events.clone(),
             counters: Arc::default(),
             problem: Arc::default(),
-            repeats: Repeats::default(),
             openings: self.serial_of(outlet).map(|serial| serial.openings.clone()),
             eof: self.config.unplug == Unplug::Eof,
             attachments: receiver,
