@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::link::{self, Given, Listener, ReadHalf, Stream, WriteHalf};
 use super::protocol::{MAX_REQUEST, Reply, Request};
 use super::{Devices, capture, passing};
-use crate::outlet::Peer;
+use crate::outlet::{Departure, Peer};
 use crate::session::{Events, Lease, PassedEnd, TextLine, TextReader};
 
 /// Clients at one time: each command, and each `events`, `top` and `capture` for as long as it runs.
@@ -64,7 +64,14 @@ async fn client(stream: Stream, devices: Devices, events: Events) {
                 Ok(capture) => return capture::send(capture, lines, out).await,
                 Err(problem) => Reply::Error(problem),
             },
-            Ok(request) => carry_out(request, &devices, &mut leases).await,
+            Ok(request) => {
+                // Where no descriptor is left for it, requests are carried out to their end.
+                let departure = link::departure_of(&out).unwrap_or_else(|_| Departure::never());
+                tokio::select! {
+                    reply = carry_out(request, &devices, &mut leases) => reply,
+                    () = departure.gone() => return,
+                }
+            }
             Err(problem) => Reply::Error(problem),
         };
         if send(&mut out, &reply).await.is_err() {

@@ -4,13 +4,14 @@
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::task::{Context, Poll};
 
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::outlet::{Connection, Peer, is_exhausted};
+use crate::outlet::{Connection, Departure, Peer, is_exhausted};
 
 /// Where commands connect.
 #[derive(Debug)]
@@ -82,6 +83,14 @@ pub(super) fn split(stream: Stream) -> (ReadHalf, WriteHalf) {
 /// Who is at the other end.
 pub(super) fn peer_of(out: &WriteHalf) -> Peer {
     Peer::of(out.as_ref())
+}
+
+/// The end of whoever is at the other end.
+///
+/// # Errors
+/// Those of dup(2) and epoll_ctl(2).
+pub(super) fn departure_of(out: &WriteHalf) -> io::Result<Departure> {
+    Departure::of(out.as_ref().as_fd())
 }
 
 /// Says this to a client that is then turned away. There is room for a line in a new connection, and nothing to be done

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient};
 use windows_sys::Win32::Foundation::ERROR_PIPE_BUSY;
 
-use crate::outlet::{self, Connection, Dir, Peer};
+use crate::outlet::{self, Connection, Departure, Dir, Peer};
 
 /// Where commands connect.
 pub(super) type Listener = outlet::Listener;
@@ -63,6 +63,14 @@ pub(super) fn split(stream: Stream) -> (ReadHalf, WriteHalf) {
     };
     let (source, half) = tokio::io::split(stream);
     (source, WriteHalf { half, peer })
+}
+
+/// The end of whoever is at the other end, which is not noticed here.
+///
+/// # Errors
+/// None; elsewhere the reactor may have no place for it.
+pub(super) fn departure_of(_out: &WriteHalf) -> io::Result<Departure> {
+    Ok(Departure::never())
 }
 
 /// Says this to a client that is then turned away.

@@ -9,6 +9,12 @@ mod access;
 #[cfg_attr(windows, allow(dead_code, reason = "Windows has no FIFOs"))]
 mod competing;
 #[cfg(unix)]
+#[path = "departure_unix.rs"]
+mod departure;
+#[cfg(windows)]
+#[path = "departure_windows.rs"]
+mod departure;
+#[cfg(unix)]
 #[path = "dir_unix.rs"]
 mod dir;
 #[cfg(windows)]
@@ -82,6 +88,7 @@ mod watch;
 
 pub use access::{Access, DirError};
 pub use competing::CompetingReaders;
+pub use departure::Departure;
 pub use dir::Dir;
 pub use end_in::InEnd;
 pub use end_out::OutEnd;

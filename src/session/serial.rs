@@ -6,19 +6,22 @@
 //!   openings ───┤        ├─ remembers what was asked for, and asks again when the device is back
 //!   attach ─────┘        └─ shuts the gate before the OUT endpoint while the board is in reset or boots
 //! ```
+//!
+//! Requests that take as long as they were told to (`dtr pulse 60000`, `break 5000`) do not hold the line meanwhile, and
+//! end early when nobody waits for them any more or the daemon stops: the line is left as it would be after them.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::Events;
 use super::coding::{Ask, Coding, TerminalId};
 use super::control::{disconnected, done, error_name};
-use super::line::NEWS_DELAY;
+use super::line::{NEWS_DELAY, Stop, stopped};
 use super::lock::lock;
 use super::openings::Openings;
 use crate::bridge::InputPolicy;
@@ -37,6 +40,9 @@ pub(super) struct SerialPort {
     config: Mutex<SerialConfig>,
     events: Events,
     state: tokio::sync::Mutex<State>,
+    /// Held by a request that changes the line, from its beginning to its end: they come one after the other.
+    requests: tokio::sync::Mutex<()>,
+    stop: Stop,
     /// Told when the session is over, so that no request holds the line any longer.
     over: Notify,
     reported: Arc<Mutex<Option<SerialState>>>,
@@ -78,7 +84,13 @@ impl SerialPort {
     }
 
     /// Also what is to be given to [`SerialPort::reset_when_opened`].
-    pub(super) fn new(name: &str, line: &str, config: &SerialConfig, events: Events) -> (Self, mpsc::Receiver<Hold>) {
+    pub(super) fn new(
+        name: &str,
+        line: &str,
+        config: &SerialConfig,
+        events: Events,
+        stop: Stop,
+    ) -> (Self, mpsc::Receiver<Hold>) {
         let wanted = Wanted { dtr: config.dtr, rts: config.rts, ..Wanted::default() };
         let coding = Coding::new(Ask { baud: config.baud, mode: config.mode, flow: Some(config.flow) });
         let shown = watch::Sender::new(coding.shown());
@@ -91,6 +103,8 @@ impl SerialPort {
             config: Mutex::new(config.clone()),
             events,
             state: tokio::sync::Mutex::new(State { wanted, coding, attached: None, listener: None }),
+            requests: tokio::sync::Mutex::default(),
+            stop,
             over: Notify::new(),
             reported: Arc::default(),
             openings: Arc::new(openings),
@@ -216,25 +230,112 @@ impl SerialPort {
         self.touched.load(Ordering::Relaxed)
     }
 
-    /// Carries out one request. Release and reclaim are about more than the line: see [`super::release`].
-    pub(super) async fn execute(&self, request: &SerialRequest) -> Answer {
+    /// Carries out one request. If the future is dropped, the request is cut short. Release and reclaim are about more than
+    /// the line: see [`super::release`].
+    pub(super) async fn execute(self: &Arc<Self>, request: &SerialRequest) -> Answer {
+        // In a task of its own, because what was begun must be brought to an end.
+        let (sender, answer) = oneshot::channel();
+        tokio::spawn(self.clone().carry_out(request.clone(), sender));
+        let broken =
+            || Answer::Error { name: ErrorName::Io, text: "the request ended by an internal error".to_owned() };
+        answer.await.unwrap_or_else(|_| broken())
+    }
+
+    async fn carry_out(self: Arc<Self>, request: SerialRequest, mut asker: oneshot::Sender<Answer>) {
+        let mut stop = self.stop.clone();
+        let answer = {
+            let mut unwanted = pin!(async {
+                tokio::select! {
+                    () = asker.closed() => {}
+                    () = stopped(&mut stop) => {}
+                }
+            });
+            self.answer(&request, unwanted.as_mut()).await
+        };
+        // Whoever does not wait for it needs none.
+        let _ = asker.send(answer);
+    }
+
+    async fn answer(&self, request: &SerialRequest, mut unwanted: Unwanted<'_>) -> Answer {
         let mut over = pin!(self.over.notified());
         over.as_mut().enable();
+        let _turn = match request {
+            SerialRequest::Lines => None,
+            _ => tokio::select! {
+                turn = self.requests.lock() => Some(turn),
+                () = unwanted.as_mut() => return disconnected(&self.device_name),
+            },
+        };
         if *request == SerialRequest::Touch {
             // That the device goes is what a touch waits for; whoever asks next is to find it gone.
-            let answer = self.execute_on_device(request).await;
+            let answer = self.execute_on_device(request, unwanted).await;
             if self.was_touched() {
                 let _ = tokio::time::timeout(NEWS_DELAY, over).await;
             }
             return answer;
         }
+        let on_device = async {
+            match *request {
+                SerialRequest::Dtr(line) => self.set_line(line, |on| (Some(on), None), unwanted).await,
+                SerialRequest::Rts(line) => self.set_line(line, |on| (None, Some(on)), unwanted).await,
+                SerialRequest::Break(time) => self.send_break(time, unwanted).await,
+                _ => self.execute_on_device(request, unwanted).await,
+            }
+        };
         tokio::select! {
-            answer = self.execute_on_device(request) => answer,
+            answer = on_device => answer,
             () = over => disconnected(&self.device_name),
         }
     }
 
-    async fn execute_on_device(&self, request: &SerialRequest) -> Answer {
+    /// Turns a line on or off, or on for a while.
+    async fn set_line(&self, line: Line, which: fn(bool) -> LineStates, unwanted: Unwanted<'_>) -> Answer {
+        let (first, pulse) = match line {
+            Line::On => (true, None),
+            Line::Off => (false, None),
+            Line::Pulse(time) => (true, Some(time)),
+        };
+        // What a board gets that is plugged in during a pulse is what it would have after it.
+        let lasting = which(first && pulse.is_none());
+        let mut result = self.set_lines(which(first), lasting).await;
+        if let (Ok(()), Some(time)) = (&result, pulse) {
+            tokio::select! {
+                () = tokio::time::sleep(time) => {}
+                () = unwanted => {}
+            }
+            result = self.set_lines(lasting, lasting).await;
+        }
+        match result {
+            Err(TransferError::Disconnected) => disconnected(&self.device_name),
+            result => line_answer(result),
+        }
+    }
+
+    async fn set_lines(&self, (dtr, rts): LineStates, lasting: LineStates) -> Result<(), TransferError> {
+        let mut state = self.state.lock().await;
+        let State { wanted, attached: Some((device, lines)), .. } = &mut *state else {
+            return Err(TransferError::Disconnected);
+        };
+        lines.set_lines(&**device, dtr, rts).await?;
+        *wanted = lines.wanted();
+        wanted.dtr = lasting.0.or(wanted.dtr);
+        wanted.rts = lasting.1.or(wanted.rts);
+        Ok(())
+    }
+
+    async fn send_break(&self, time: Duration, unwanted: Unwanted<'_>) -> Answer {
+        let Some((device, lines)) = self.state.lock().await.attached.clone() else {
+            return disconnected(&self.device_name);
+        };
+        let ms = u16::try_from(time.as_millis()).unwrap_or(u16::MAX - 1);
+        tokio::select! {
+            sent = lines.function().send_break(&*device, ms) => done(sent),
+            // Where the host ends a break, it does so when nobody waits for that any more.
+            () = unwanted => disconnected(&self.device_name),
+        }
+    }
+
+    async fn execute_on_device(&self, request: &SerialRequest, unwanted: Unwanted<'_>) -> Answer {
         let mut state = self.state.lock().await;
         let Some((device, mut lines)) = state.attached.clone() else { return disconnected(&self.device_name) };
         let device = &*device;
@@ -255,12 +356,10 @@ impl SerialPort {
                 }
                 flow_answer(result)
             }
-            SerialRequest::Dtr(line) => line_answer(set_line(device, &mut lines, *line, |on| (Some(on), None)).await),
-            SerialRequest::Rts(line) => line_answer(set_line(device, &mut lines, *line, |on| (None, Some(on))).await),
-            SerialRequest::Break(time) => done(send_break(device, &lines, *time).await),
-            SerialRequest::Reset(name) => self.reset(device, &mut lines, name.as_deref()).await,
+            SerialRequest::Reset(name) => self.reset(device, &mut lines, name.as_deref(), unwanted).await,
             SerialRequest::Touch => self.touch(device, &mut lines).await,
-            SerialRequest::Lines => self.describe(device, &lines).await,
+            SerialRequest::Lines => return self.describe(device, &lines).await,
+            SerialRequest::Dtr(_) | SerialRequest::Rts(_) | SerialRequest::Break(_) => Answer::Ok(String::new()),
             SerialRequest::Release | SerialRequest::Reclaim => Answer::Ok(String::new()),
         };
         state.wanted = lines.wanted();
@@ -365,7 +464,15 @@ impl SerialPort {
         }
     }
 
-    async fn reset(&self, device: &dyn UsbDevice, lines: &mut Lines, name: Option<&str>) -> Answer {
+    /// One that nobody waits for any more goes through its last steps at once.
+    async fn reset(
+        &self,
+        device: &dyn UsbDevice,
+        lines: &mut Lines,
+        name: Option<&str>,
+        mut unwanted: Unwanted<'_>,
+    ) -> Answer {
+        let mut is_wanted = true;
         let configured = lock(&self.config).profile.clone();
         let name = name.unwrap_or(&configured);
         let Some(steps) = profile(name, lines.is_dtr_on(device).await) else {
@@ -378,7 +485,7 @@ impl SerialPort {
             let result = match step {
                 Step::Lines { dtr, rts } => lines.set_lines(device, Some(dtr), Some(rts)).await,
                 Step::Wait(time) => {
-                    tokio::time::sleep(time).await;
+                    is_wanted = is_wanted && tokio::time::timeout(time, unwanted.as_mut()).await.is_err();
                     Ok(())
                 }
                 Step::Begin => {
@@ -505,31 +612,10 @@ fn flow_answer(result: Result<(), TransferError>) -> Answer {
     }
 }
 
-async fn set_line(
-    device: &dyn UsbDevice,
-    lines: &mut Lines,
-    line: Line,
-    which: impl Fn(bool) -> (Option<bool>, Option<bool>),
-) -> Result<(), TransferError> {
-    let (first, then) = match line {
-        Line::On => (true, None),
-        Line::Off => (false, None),
-        Line::Pulse(time) => (true, Some(time)),
-    };
-    let (dtr, rts) = which(first);
-    lines.set_lines(device, dtr, rts).await?;
-    if let Some(time) = then {
-        tokio::time::sleep(time).await;
-        let (dtr, rts) = which(false);
-        lines.set_lines(device, dtr, rts).await?;
-    }
-    Ok(())
-}
-
-async fn send_break(device: &dyn UsbDevice, lines: &Lines, time: Duration) -> Result<(), TransferError> {
-    let ms = u16::try_from(time.as_millis()).unwrap_or(u16::MAX - 1);
-    lines.function().send_break(device, ms).await
-}
+/// Resolves when nobody waits for the answer to a request any more.
+type Unwanted<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+/// DTR and RTS; what is `None` stays.
+type LineStates = (Option<bool>, Option<bool>);
 
 /// How long what was written before a change of the line may take to be sent.
 const SENDING: Duration = Duration::from_secs(1);

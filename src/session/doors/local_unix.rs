@@ -1,7 +1,7 @@
 //! The doors on Unix: two FIFOs of text, and sockets. Who answers is none of its business.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use nix::sys::socket::{MsgFlags, send};
@@ -11,7 +11,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_seqpacket::UnixSeqpacket;
 
 use super::AnswerBinary;
-use crate::outlet::Connection;
+use crate::outlet::{Connection, Departure};
 
 /// The text control pipe: requests from one FIFO, answers into another. Both ends of both are held, so that answers
 /// wait for their reader and no end of file is ever seen.
@@ -24,12 +24,14 @@ pub(in crate::session) fn open_text_fifos(request: &Path, response: &Path) -> io
     Ok((options.open_receiver(request)?, options.open_sender(response)?))
 }
 
-/// What a client of text writes, and where it reads answers.
+/// What a client of text writes, where it reads answers, and its end.
 ///
 /// # Errors
 /// Those of epoll(7).
-pub(super) fn text(client: Connection) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
-    Ok(UnixStream::from_std(client.into())?.into_split())
+pub(super) fn text(client: Connection) -> io::Result<(OwnedReadHalf, OwnedWriteHalf, Departure)> {
+    let departure = Departure::of(client.as_fd())?;
+    let (source, answers) = UnixStream::from_std(client.into())?.into_split();
+    Ok((source, answers, departure))
 }
 
 /// To a client that is then turned away. There is room for so little in a new connection.

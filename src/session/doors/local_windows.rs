@@ -5,14 +5,15 @@ use std::io;
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::AnswerBinary;
-use crate::outlet::{Connection, Stream};
+use crate::outlet::{Connection, Departure, Stream};
 
-/// What a client of text writes, and where it reads answers.
+/// What a client of text writes, where it reads answers, and its end, which is not noticed here.
 ///
 /// # Errors
 /// None; elsewhere the reactor may have no place for it.
-pub(super) fn text(client: Connection) -> io::Result<(ReadHalf<Stream>, WriteHalf<Stream>)> {
-    Ok(tokio::io::split(Stream::new(client)))
+pub(super) fn text(client: Connection) -> io::Result<(ReadHalf<Stream>, WriteHalf<Stream>, Departure)> {
+    let (source, answers) = tokio::io::split(Stream::new(client));
+    Ok((source, answers, Departure::never()))
 }
 
 /// To a client that is then turned away.

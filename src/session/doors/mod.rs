@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::entrance::{Entrance, MOST_CLIENTS, too_many};
 use super::{TextLine, TextReader};
-use crate::outlet::{Connection, Peer};
+use crate::outlet::{Connection, Departure, Peer};
 use crate::request::{Answer, ErrorName};
 use crate::usb::BoxFuture;
 
@@ -29,17 +29,22 @@ pub(super) type AnswerText = Arc<dyn Fn(String) -> BoxFuture<'static, Answer> + 
 /// Answers one binary message.
 pub(super) type AnswerBinary = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
 
-/// Answers lines until the source ends or the answers can no longer be written.
+/// Answers lines until the source ends or the answers can no longer be written. A request whose program has gone is cut
+/// short.
 pub(super) async fn serve_text(
     source: impl tokio::io::AsyncRead + Unpin,
     mut answers: impl AsyncWrite + Unpin,
     limit: usize,
     answer: AnswerText,
+    departure: Departure,
 ) {
     let mut lines = TextReader::new(source, limit);
     while let Some(line) = lines.next().await {
         let reply = match line {
-            TextLine::Text(line) => answer(line).await,
+            TextLine::Text(line) => tokio::select! {
+                reply = answer(line) => reply,
+                () = departure.gone() => return,
+            },
             TextLine::TooLong => {
                 Answer::Error { name: ErrorName::Invalid, text: format!("a request line has at most {limit} bytes") }
             }
@@ -56,8 +61,8 @@ pub(super) async fn serve_text_door(entrance: Entrance, limit: usize, answer: An
     loop {
         let client = door.next(text_refusal).await;
         // Where the reactor has no place for it, the client finds its connection closed.
-        if let Ok((source, answers)) = local::text(client) {
-            door.served.spawn(serve_text(source, answers, limit, answer.clone()));
+        if let Ok((source, answers, departure)) = local::text(client) {
+            door.served.spawn(serve_text(source, answers, limit, answer.clone(), departure));
         }
     }
 }

@@ -194,7 +194,8 @@ impl Outlets {
     /// The addresses stand for the directions until the device is there and says which they are.
     fn make_serial(&mut self, nth: usize, config: &SerialConfig) -> Result<(), DirError> {
         let name = &self.config.name;
-        let (port, due) = SerialPort::new(name, &serial_line(nth), config, self.surroundings.events.clone());
+        let (events, stop) = (self.surroundings.events.clone(), self.stop.clone());
+        let (port, due) = SerialPort::new(name, &serial_line(nth), config, events, stop);
         let port = Arc::new(port);
         self.shared.add_serial(nth, port.clone());
         self.make_line(&serial_in(nth), &plan::serial_pipe(config, 0x81))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::outlets::{BINARY_MESSAGE, Outlets, SERIAL_LINE, Standing, access};
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
 use crate::name::line_of_outlet;
-use crate::outlet::{Access, DirError, Listener, SocketKind};
+use crate::outlet::{Access, Departure, DirError, Listener, SocketKind};
 use crate::request::control;
 use crate::session::entrance::Entrance;
 use crate::session::serial::SerialPort;
@@ -75,7 +75,7 @@ impl Outlets {
         self.entries.push("ep_00.response".into());
         let (source, answers) =
             doors::open_text_fifos(&request, &response).map_err(|e| DirError::from_io(&request, "cannot open", e))?;
-        self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, self.control_text()));
+        self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, self.control_text(), Departure::never()));
         let entrance = self.entrance("ep_00.sock", SocketKind::Messages, &access)?;
         self.doors.spawn(doors::serve_binary_door(entrance, BINARY_MESSAGE, self.control_binary()));
         Ok(())
