@@ -12,6 +12,7 @@ use firmware_mock::{DeviceKind, Mock};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::lifetime::Lifetime;
 use super::own_place::{demo_dir, demo_outlets, demo_tour};
 use super::signals::Signals;
 use super::status::print_line;
@@ -53,8 +54,10 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
     };
     let outcome = if ready {
         print_line(&introduction(&dir))?;
-        signals.end().await;
-        signals.or_at_once(daemon.end()).await
+        let lifetime = Lifetime::listen(signals);
+        lifetime.set_flush(daemon.longest_flush());
+        lifetime.end().await;
+        lifetime.finish(daemon).await
     } else {
         daemon.end().await;
         Err(Failure::run_time("the simulated devices did not appear; run it again with -v to see why"))

@@ -17,6 +17,7 @@ mod child;
 mod child;
 mod demo;
 mod exec;
+mod lifetime;
 mod list;
 mod log;
 mod logging;

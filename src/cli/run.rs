@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use super::appearing::Appearing;
+use super::lifetime::Lifetime;
 use super::options::BridgeArgs;
-use super::signals::{Received, Signals};
+use super::signals::Signals;
 use super::{Failure, Outcome, manager, run_dir};
 use crate::config::{self, Config, DeviceConfig};
 use crate::daemon::{Daemon, passed_socket};
-use crate::name;
 use crate::log_writer;
+use crate::name;
 use crate::selector::Selector;
 
 /// `usbpipe run`.
@@ -45,7 +46,7 @@ fn load(file: &std::path::Path) -> Result<Vec<DeviceConfig>, Failure> {
 }
 
 async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Option<PathBuf>) -> Outcome {
-    let mut signals = Signals::new()?;
+    let lifetime = Lifetime::listen(Signals::new()?);
     let count = devices.len() + named.selectors.len();
     let admin = passed_socket(&dir).map_err(Failure::run_time)?;
     let mut daemon = Daemon::start(&dir, devices, admin).await.map_err(Failure::run_time)?;
@@ -54,9 +55,13 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Opt
     manager::ready();
     loop {
         tokio::select! {
-            received = signals.next() => match received {
-                Received::End => break,
-                Received::Reload => reload(&mut daemon, file.as_deref()).await,
+        lifetime.set_flush(daemon.longest_flush());
+            biased;
+            () = lifetime.end() => break,
+            () = lifetime.reload() => tokio::select! {
+                () = reload(&mut daemon, file.as_deref()) => {}
+                // What has begun to end goes on to, and the rest follows.
+                () = lifetime.end() => break,
             },
             (config, found) = appearing.next() => {
                 if let Err(problem) = daemon.start_found(with_free_name(config, &daemon), found) {
@@ -66,13 +71,13 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Opt
         }
     }
     manager::stopping();
-    signals.or_at_once(daemon.end()).await
+    lifetime.finish(daemon).await
 }
 
 /// Of devices that would all have one name, the next is called `-2`.
 fn with_free_name(config: DeviceConfig, daemon: &Daemon) -> DeviceConfig {
-    let taken = daemon.status();
-    let is_free = |name: &String| taken.iter().all(|d| !d.name.eq_ignore_ascii_case(name));
+    let taken = daemon.names();
+    let is_free = |name: &String| taken.iter().all(|taken| !taken.eq_ignore_ascii_case(name));
     let name = (1..).map(|nth| name::twin(&config.name, nth)).find(is_free);
     DeviceConfig { name: name.unwrap_or_else(|| config.name.clone()), ..config }
 }
@@ -80,7 +85,10 @@ fn with_free_name(config: DeviceConfig, daemon: &Daemon) -> DeviceConfig {
 /// A configuration with errors changes nothing.
 async fn reload(daemon: &mut Daemon, file: Option<&std::path::Path>) {
     let Some(file) = file else { return };
-    match load(file) {
+    let path = file.to_owned();
+    // Disks may be slow, and configurations long.
+    let Ok(loaded) = tokio::task::spawn_blocking(move || load(&path)).await else { return };
+    match loaded {
         Ok(devices) => {
             for problem in daemon.reload(devices).await {
                 tracing::error!("{problem}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Outcome};
+use super::Failure;
 
 /// The signals that a daemon knows.
 pub(super) struct Signals {
@@ -54,14 +54,6 @@ impl Signals {
     /// Waits until this process shall end.
     pub(super) async fn end(&mut self) {
         while !matches!(self.next().await, Received::End) {}
-    }
-
-    /// Waits for the end in order; a second signal ends at once.
-    pub(super) async fn or_at_once(mut self, end: impl Future<Output = ()>) -> Outcome {
-        tokio::select! {
-            () = end => Ok(0),
-            () = self.end() => Err(Failure::run_time("ended at once by a second signal; outlets may be left behind")),
-        }
     }
 }
 

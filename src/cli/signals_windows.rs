@@ -5,8 +5,8 @@ use tokio::signal::windows::{
     CtrlBreak, CtrlC, CtrlClose, CtrlLogoff, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown,
 };
 
+use super::Failure;
 use super::service_windows::Controls;
-use super::{Failure, Outcome};
 
 /// The events of a console that a daemon knows.
 pub(super) struct Signals {
@@ -56,13 +56,5 @@ impl Signals {
     /// Waits until this process shall end.
     pub(super) async fn end(&mut self) {
         while !matches!(self.next().await, Received::End) {}
-    }
-
-    /// Waits for the end in order; a second event ends at once.
-    pub(super) async fn or_at_once(mut self, end: impl Future<Output = ()>) -> Outcome {
-        tokio::select! {
-            () = end => Ok(0),
-            () = self.end() => Err(Failure::run_time("ended at once by a second Ctrl-C")),
-        }
     }
 }

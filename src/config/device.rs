@@ -119,6 +119,13 @@ impl DeviceConfig {
         without(self) == without(other)
     }
 
+    /// How long its end may wait for the device to take what programs have written.
+    pub fn longest_flush(&self) -> Duration {
+        let lines = self.serial_lines().map(|(_, serial)| serial.flush);
+        let longest = self.pipes.iter().map(|pipe| pipe.flush).chain(lines).max();
+        longest.unwrap_or_default().max(PipeConfig::new(0x01).flush)
+    }
+
     /// A device of this name with every default, which matches nothing yet and bridges nothing yet.
     pub fn new(name: &str) -> Self {
         Self {

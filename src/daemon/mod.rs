@@ -32,12 +32,13 @@ mod place;
 mod protocol;
 mod run_dir;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 pub use client::{Client, ClientError};
 pub use passed::{Passed, passed_socket};
@@ -60,9 +61,14 @@ pub struct Daemon {
     admin: JoinHandle<()>,
 }
 
+    /// Those that are not in [`Daemon::devices`] any more and have not ended yet, by name.
+    leaving: JoinSet<String>,
 /// The keepers by device name.
 #[derive(Clone, Default)]
 pub(crate) struct Devices(Arc<Mutex<BTreeMap<String, Handle>>>);
+/// A configuration, by the names of its devices.
+type ByName<'a> = HashMap<&'a str, &'a DeviceConfig>;
+
 
 impl Daemon {
     /// Takes the run dir at `path` and starts a keeper for each device. Commands are served on `admin`, else on a socket
@@ -72,8 +78,8 @@ impl Daemon {
     /// [`DirError`] when another daemon has the run dir, or something in it cannot be made.
     pub async fn start(path: &Path, configs: Vec<DeviceConfig>, admin: Option<Passed>) -> Result<Self, DirError> {
         let mut run_dir = RunDir::take(path)?;
-        let names: Vec<&str> = configs.iter().map(|c| c.name.as_str()).collect();
-        run_dir.clear_leftovers(&names);
+        let names: HashSet<&str> = configs.iter().map(|c| c.name.as_str()).collect();
+        run_dir.clear_leftovers(names);
         let watcher = Watcher::new().map_err(|e| DirError::from_io(path, "cannot watch FIFOs (inotify)", e))?;
         let journal = Arc::new(Journal::new(run_dir.dir().file_path(JOURNAL)));
         let restoring = journal.clone();
@@ -86,7 +92,7 @@ impl Daemon {
             None => run_dir.bind_admin()?,
         };
         let admin = tokio::spawn(admin::serve(listener, devices.clone(), surroundings.events.clone()));
-        let mut daemon = Self { run_dir, surroundings, devices, admin };
+        let mut daemon = Self { run_dir, surroundings, devices, leaving: JoinSet::new(), admin };
         for config in configs {
             if let Err(error) = daemon.start_device(config) {
                 daemon.end().await;
@@ -115,39 +121,50 @@ impl Daemon {
     }
 
     /// Changes to another set of devices: unchanged ones are left alone, settings of serial lines are changed while
-    /// programs go on, others are ended and started.
+    /// programs go on, others are ended, all at once, and started. Cancel safe: what has begun to end goes on to.
     ///
     /// # Errors
     /// The problems of those that could not be started; all others run.
     pub async fn reload(&mut self, configs: Vec<DeviceConfig>) -> Vec<DirError> {
-        self.configure(&configs).await;
-        let keep = |handle: &Handle| configs.contains(&handle.config());
-        let ended: Vec<Handle> = {
-            let mut devices = self.devices.lock();
-            let names: Vec<String> = devices.iter().filter(|(_, h)| !keep(h)).map(|(n, _)| n.clone()).collect();
-            names.iter().filter_map(|name| devices.remove(name)).collect()
-        };
-        for handle in ended {
-            handle.end().await;
+        let by_name: ByName<'_> = configs.iter().map(|config| (config.name.as_str(), config)).collect();
+        self.configure(&by_name).await;
+        let is_kept = |handle: &Handle| by_name.get(handle.name()).is_some_and(|config| **config == *handle.config());
+        self.let_go(|handle| !is_kept(handle));
+        while self.leaving.join_next().await.is_some() {}
+        let is_missing = |config: &DeviceConfig| !self.devices.lock().contains_key(&config.name);
+        let missing: Vec<DeviceConfig> = configs.into_iter().filter(is_missing).collect();
+        let mut problems = Vec::new();
+        for config in missing {
+            problems.extend(self.start_device(config).err());
+            // Between two devices those that are there go on.
+            tokio::task::yield_now().await;
         }
-        let missing: Vec<DeviceConfig> =
-            configs.into_iter().filter(|c| !self.devices.lock().contains_key(&c.name)).collect();
-        missing.into_iter().filter_map(|config| self.start_device(config).err()).collect()
+        problems
     }
 
     /// Has devices that go on take over what has changed of their serial lines.
-    async fn configure(&self, configs: &[DeviceConfig]) {
-        let changes: Vec<_> = {
-            let devices = self.devices.lock();
-            let is_change = |config: &&DeviceConfig| {
-                let old = devices.get(&config.name).map(Handle::config);
-                old.is_some_and(|old| *old != **config && old.is_but_for_settings(config))
-            };
-            let changed = configs.iter().filter(is_change);
-            changed.filter_map(|config| Some(devices.get(&config.name)?.configure(config.clone()))).collect()
-        };
-        for change in changes {
-            change.await;
+    async fn configure(&self, configs: &ByName<'_>) {
+        let mut changes = JoinSet::new();
+        for handle in self.devices.lock().values() {
+            let (Some(new), old) = (configs.get(handle.name()), handle.config()) else { continue };
+            if *old != **new && old.is_but_for_settings(new) {
+                changes.spawn(handle.configure((*new).clone()));
+            }
+        }
+        while changes.join_next().await.is_some() {}
+    }
+
+    /// Begins to end devices.
+    fn let_go(&mut self, which: impl Fn(&Handle) -> bool) {
+        let mut devices = self.devices.lock();
+        let (leaving, staying) = std::mem::take(&mut *devices).into_iter().partition(|(_, handle)| which(handle));
+        *devices = staying;
+        let leaving: BTreeMap<String, Handle> = leaving;
+        for (name, handle) in leaving {
+            self.leaving.spawn(async move {
+                handle.end().await;
+                name
+            });
         }
     }
 
@@ -161,14 +178,35 @@ impl Daemon {
         self.devices.status()
     }
 
-    /// Ends in order: flushes what was written, removes what was made.
-    pub async fn end(self) {
-        let handles = std::mem::take(&mut *self.devices.lock());
-        let ending: Vec<_> = handles.into_values().map(|handle| tokio::spawn(handle.end())).collect();
-        for end in ending {
-            let _ = end.await;
+    /// The names of all devices.
+    pub fn names(&self) -> Vec<String> {
+        self.devices.lock().keys().cloned().collect()
+    }
+
+    /// How long the end may wait for devices to take what was written for them.
+    pub fn longest_flush(&self) -> Duration {
+        let longest = self.devices.lock().values().map(|handle| handle.config().longest_flush()).max();
+        longest.unwrap_or_default()
+    }
+
+    /// Ends in order: flushes what was written, removes what was made. Whatever does not end in time is left alone, and
+    /// named in the log; of its outlets nothing is left.
+    pub async fn end(mut self) {
+        let limit = self.longest_flush().saturating_add(DEVICES_END);
+        let mut late: BTreeSet<String> = self.names().into_iter().collect();
+        self.let_go(|_| true);
+        let ended = timeout(limit, async {
+            while let Some(ended) = self.leaving.join_next().await {
+                late.remove(&ended.unwrap_or_default());
+            }
+        });
+        let is_late = ended.await.is_err();
+        if is_late {
+            let names: Vec<&str> = late.iter().map(String::as_str).collect();
+            tracing::warn!("{} did not end within {limit:?}, and nothing waits any longer", names.join(", "));
+        } else {
+            outlet::written(LAST_WRITES).await;
         }
-        outlet::written(LAST_WRITES).await;
         self.admin.abort();
         let _ = self.admin.await;
         self.run_dir.remove();
@@ -176,11 +214,16 @@ impl Daemon {
 }
 
 /// How long the end waits for programs to take what was written for them, where only this process has it.
-const LAST_WRITES: Duration = Duration::from_secs(1);
+const LAST_WRITES: Duration = Duration::from_millis(800);
+        self.run_dir.clear(late.iter().map(String::as_str));
 /// Beside the devices in the run dir, while a kernel driver is sent away.
 const JOURNAL: &str = "detached";
 
 impl Devices {
+/// How long an end may take, beside what programs have written and devices have not taken: rule 15 of the contract.
+pub const END_LIMIT: Duration = Duration::from_secs(2);
+/// How much of it devices get, so that there is time left to remove what they leave.
+const DEVICES_END: Duration = Duration::from_millis(1500);
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,6 @@
 //! The run dir: who owns it, and what is removed from it.
 
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
@@ -45,14 +46,17 @@ impl RunDir {
     }
 
     /// Removes the directories of devices that a killed daemon had and this one has not.
-    pub(super) fn clear_leftovers(&self, configured: &[&str]) {
-        for name in self.dir.device_dirs() {
-            if configured.contains(&name.as_str()) {
-                continue;
-            }
-            if let Ok(leftover) = self.dir.subdir(&name, &Access::default()) {
+    pub(super) fn clear_leftovers(&self, configured: HashSet<&str>) {
+        let there = self.dir.device_dirs();
+        self.clear(there.iter().map(String::as_str).filter(|name| !configured.contains(name)));
+    }
+
+    /// Removes the directories of these devices, which nobody serves any more.
+    pub(super) fn clear<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            if let Ok(leftover) = self.dir.subdir(name, &Access::default()) {
                 leftover.clear();
-                self.dir.remove_subdir(&name);
+                self.dir.remove_subdir(name);
             }
         }
     }

@@ -130,13 +130,6 @@ pub(super) fn serial_pipe(config: &SerialConfig, address: u8) -> PipeConfig {
     }
 }
 
-/// The longest time that any outlet of the device may take to flush at the daemon's end.
-pub(super) fn flush(config: &DeviceConfig) -> Duration {
-    let pipes = config.pipes.iter().map(|pipe| pipe.flush);
-    let lines = config.serial_lines().map(|(_, serial)| serial.flush);
-    pipes.chain(lines).max().unwrap_or(PipeConfig::new(0).flush)
-}
-
 /// Transfers of a bulk or interrupt endpoint. IN asks for whole packets; where nothing else is said, an interrupt
 /// transfer is what one interval moves, so that each report of a packet arrives when it is made. A report of several
 /// packets is one transfer with `transfer` as its length.

@@ -100,7 +100,7 @@ impl Keeper {
             }
             // Lines flush while the device is still there, and then cancel what is in flight.
             None => {
-                device.end_within(plan::flush(&self.config) + CANCELLING);
+                device.end_within(self.config.longest_flush() + CANCELLING);
                 self.outlets.flushed().await;
             }
         }
