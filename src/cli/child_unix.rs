@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 
 use nix::libc;
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::not_started::NotStarted;
 use super::{Failure, Outcome};
+use crate::daemon::restore_limit;
 
 /// A command that has been started.
 pub(super) struct Running {
@@ -30,6 +31,8 @@ impl Running {
     /// When it cannot be started.
     pub(super) fn start(mut command: Command) -> Result<Self, NotStarted> {
         let program = command.get_program().to_string_lossy().into_owned();
+        // SAFETY: it calls getrlimit(2) and setrlimit(2) alone, which may be between fork and exec.
+        unsafe { command.pre_exec(restore_limit) };
         match listen().and_then(|signals| Ok((signals, command.spawn()?))) {
             Ok((signals, child)) => {
                 let pid = Pid::from_raw(child.id().try_into().unwrap_or(i32::MAX));

@@ -48,9 +48,11 @@ pub use protocol::{Reply, Request};
 #[cfg(windows)]
 pub use crate::outlet::Security;
 
+#[cfg(unix)]
+pub use crate::outlet::restore_limit;
 use crate::config::DeviceConfig;
 use crate::outlet::{self, DirError, Watcher};
-use crate::session::{DeviceStatus, Events, Found, Handle, Journal, Keeper, Own, Surroundings};
+use crate::session::{DeviceStatus, Events, Found, Handle, Journal, Keeper, Own, Surroundings, Tasks};
 use run_dir::RunDir;
 
 /// A running daemon.
@@ -78,6 +80,7 @@ impl Daemon {
     /// [`DirError`] when another daemon has the run dir, or something in it cannot be made.
     pub async fn start(path: &Path, configs: Vec<DeviceConfig>, admin: Option<Passed>) -> Result<Self, DirError> {
         let mut run_dir = RunDir::take(path)?;
+        outlet::raise_limit();
         let names: HashSet<&str> = configs.iter().map(|c| c.name.as_str()).collect();
         run_dir.clear_leftovers(names);
         let watcher = Watcher::new().map_err(|e| DirError::from_io(path, "cannot watch FIFOs (inotify)", e))?;
@@ -85,7 +88,8 @@ impl Daemon {
         let restoring = journal.clone();
         let _ = tokio::task::spawn_blocking(move || restoring.restore()).await;
         let own = Own::default();
-        let surroundings = Surroundings { dir: run_dir.dir(), watcher, events: Events::default(), own, journal };
+        let (events, tasks) = (Events::default(), Tasks::default());
+        let surroundings = Surroundings { dir: run_dir.dir(), watcher, events, own, journal, tasks };
         let devices = Devices::default();
         let listener = match admin {
             Some(passed) => run_dir.take_admin(passed)?,

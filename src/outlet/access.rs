@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::is_exhausted;
+
 /// Who may open an outlet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
@@ -34,6 +36,11 @@ impl DirError {
     /// An I/O error at this path.
     pub fn from_io(path: &Path, problem: &str, cause: io::Error) -> Self {
         Self { path: path.to_owned(), problem: problem.to_owned(), cause: Some(cause) }
+    }
+
+    /// Whether descriptors or memory have run out, which may change.
+    pub fn is_exhausted(&self) -> bool {
+        self.cause.as_ref().is_some_and(is_exhausted)
     }
 }
 

@@ -15,6 +15,12 @@ mod departure;
 #[path = "departure_windows.rs"]
 mod departure;
 #[cfg(unix)]
+#[path = "descriptors_unix.rs"]
+mod descriptors;
+#[cfg(windows)]
+#[path = "descriptors_windows.rs"]
+mod descriptors;
+#[cfg(unix)]
 #[path = "dir_unix.rs"]
 mod dir;
 #[cfg(windows)]
@@ -89,6 +95,9 @@ mod watch;
 pub use access::{Access, DirError};
 pub use competing::CompetingReaders;
 pub use departure::Departure;
+#[cfg(unix)]
+pub use descriptors::restore_limit;
+pub use descriptors::{check_descriptors, raise_limit};
 pub use dir::Dir;
 pub use end_in::InEnd;
 pub use end_out::OutEnd;

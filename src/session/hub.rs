@@ -72,8 +72,8 @@ pub(super) struct Rules {
 
 /// The way to the line's pump.
 enum Door {
-    In(UnboundedSender<NewReader>),
-    Out(UnboundedSender<NewWriter>),
+    In(Mutex<UnboundedSender<NewReader>>),
+    Out(Mutex<UnboundedSender<NewWriter>>),
 }
 
 /// A program that is there.
@@ -103,7 +103,7 @@ impl Hub {
         rules: Rules,
     ) -> (Arc<Self>, UnboundedReceiver<NewReader>) {
         let (sender, receiver) = unbounded_channel();
-        (Self::new(device, line, events, rules, Door::In(sender)), receiver)
+        (Self::new(device, line, events, rules, Door::In(Mutex::new(sender))), receiver)
     }
 
     /// The hub of an OUT line, and where its pump finds newcomers.
@@ -114,7 +114,25 @@ impl Hub {
         rules: Rules,
     ) -> (Arc<Self>, UnboundedReceiver<NewWriter>) {
         let (sender, receiver) = unbounded_channel();
-        (Self::new(device, line, events, rules, Door::Out(sender)), receiver)
+        (Self::new(device, line, events, rules, Door::Out(Mutex::new(sender))), receiver)
+    }
+
+    /// Where newcomers come from now on, for an IN line that starts over.
+    pub(super) fn renew_in(&self) -> UnboundedReceiver<NewReader> {
+        let (sender, receiver) = unbounded_channel();
+        if let Door::In(door) = &self.door {
+            *lock(door) = sender;
+        }
+        receiver
+    }
+
+    /// The same for an OUT line.
+    pub(super) fn renew_out(&self) -> UnboundedReceiver<NewWriter> {
+        let (sender, receiver) = unbounded_channel();
+        if let Door::Out(door) = &self.door {
+            *lock(door) = sender;
+        }
+        receiver
     }
 
     fn new(device: &str, line: &str, events: &Events, rules: Rules, door: Door) -> Arc<Self> {
@@ -167,7 +185,7 @@ impl Hub {
         let Door::In(door) = &self.door else { return Err(format!("{} is for writing only", self.line)) };
         let card = self.admit(via, peer)?;
         let account = card.entry.account.clone();
-        let _ = door.send(NewReader { sink, account, guest: Box::new(card) });
+        let _ = lock(door).send(NewReader { sink, account, guest: Box::new(card) });
         Ok(())
     }
 
@@ -179,7 +197,7 @@ impl Hub {
         let Door::Out(door) = &self.door else { return Err(format!("{} is for reading only", self.line)) };
         let card = self.admit(via, peer)?;
         let account = card.entry.account.clone();
-        let _ = door.send(NewWriter { source, account, guest: Box::new(card) });
+        let _ = lock(door).send(NewWriter { source, account, guest: Box::new(card) });
         Ok(())
     }
 

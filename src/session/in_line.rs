@@ -96,6 +96,7 @@ impl InLine {
 
     async fn deliver_rest(&mut self) {
         let Some(pump) = &mut self.pump else { return };
+        self.context.state.set("delivering", "programs that read to take the rest");
         tokio::select! {
             () = pump.finish(&mut self.readers) => {}
             () = stopped(&mut self.context.stop) => {}
@@ -140,6 +141,7 @@ impl InLine {
                     self.context.set_open(true);
                     self.context.tell("open", "a program reads");
                 }
+                self.context.state.set("transferring", "the device, or programs that read");
                 let verdict = self.pump(&mut *pipe, attachment).await;
                 self.readers.rest();
                 verdict
@@ -147,10 +149,13 @@ impl InLine {
                 self.closed();
                 continue;
             } else if self.readers.keep_unread() {
+                self.context.state.set("keeping", "the device, or a program that reads");
                 self.keep(&mut *pipe, attachment).await
             } else if self.config.idle == Idle::Drain {
+                self.context.state.set("draining", "the device, or a program that reads");
                 self.drain(&mut *pipe, attachment).await
             } else {
+                self.context.state.set("idle", "a program that reads");
                 let over = self.context.stop_or_over(attachment);
                 tokio::select! {
                     () = poll_fn(|cx| self.readers.poll_opened(cx)) => {}

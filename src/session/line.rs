@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::Events;
 use super::openings::Openings;
 use super::problem::Problem;
+use super::tasks::TaskState;
 use crate::bridge::Counters;
 use crate::serial::Gate;
 use crate::usb::descriptors::Endpoint;
@@ -76,6 +77,7 @@ impl Attachment {
 }
 
 /// What a line knows besides its outlet.
+#[derive(Clone)]
 pub(super) struct Context {
     /// The device's name.
     pub(super) device: String,
@@ -84,6 +86,8 @@ pub(super) struct Context {
     pub(super) events: Events,
     pub(super) counters: Arc<Counters>,
     pub(super) problem: Arc<Problem>,
+    /// What `status --tasks` shows of the line's task.
+    pub(super) state: Arc<TaskState>,
     /// Told of programs that come and go, if this is a data outlet of a serial function.
     pub(super) openings: Option<Arc<Openings>>,
     /// `unplug = "eof"`.
@@ -103,16 +107,19 @@ impl Context {
         self.events.emit_repeatedly(event, &self.device, &self.outlet, text);
     }
 
-    /// What to do when the line's task has panicked: the pipe must not be silent without a reason. Nothing of the task is
-    /// left then, so that only a restart helps.
-    pub(super) fn on_panic(&self) -> impl FnOnce(String) + Send + use<> {
-        let (events, device, outlet) = (self.events.clone(), self.device.clone(), self.outlet.clone());
-        let problem = self.problem.clone();
-        move |error| {
-            let text = format!("{error}; this pipe is dead until usbpipe is restarted, please report it");
-            problem.ended(&text);
-            events.tell("error", &device, Some(&outlet), text);
+    /// The line's task has ended by itself, which none does: emits why, and waits for a moment. False when the daemon stops.
+    pub(super) async fn starts_over(&self, ended: Result<(), String>, pause: Duration) -> bool {
+        if self.is_stopping() {
+            return false;
         }
+        let error = ended.err().unwrap_or_else(|| "internal error: its task ended".to_owned());
+        let text = format!("{error}; this pipe starts over, please report it");
+        self.problem.failed(&text, self.counters.transfers(), Instant::now());
+        self.emit_repeatedly("error", text);
+        self.counters.set_open(false);
+        self.state.set("starting over", "a pause after a failure");
+        let mut stop = self.stop.clone();
+        tokio::time::timeout(pause, stopped(&mut stop)).await.is_err()
     }
 
     /// What is found open when a session begins.
@@ -132,6 +139,7 @@ impl Context {
 
     /// The next session's attachment; `None` when there will be no more.
     pub(super) async fn next_attachment(&mut self) -> Option<Attachment> {
+        self.state.set("absent", "the device");
         loop {
             tokio::select! {
                 changed = self.attachments.changed() => changed.ok()?,
@@ -170,6 +178,7 @@ impl Context {
     /// Waits before another try. True if there shall be none: the session is over, or the daemon stops.
     #[must_use]
     pub(super) async fn pause(&self, attachment: &Attachment, time: Duration) -> bool {
+        self.state.set("pausing", "the next try after a failure");
         tokio::time::timeout(time, self.stop_or_over(attachment)).await.is_ok()
     }
 
@@ -251,41 +260,3 @@ pub(super) const NEWS_DELAY: Duration = Duration::from_millis(500);
 /// The first and the longest pause after a failed transfer, or after halts that follow one another without a byte.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::usb::caught;
-
-    #[tokio::test]
-    async fn a_line_whose_task_panics_has_a_problem_for_good_and_says_so() {
-        let events = Events::default();
-        let mut listener = events.listen();
-        let context = Context {
-            device: "probe".into(),
-            outlet: "ep_81".into(),
-            events,
-            counters: Arc::default(),
-            problem: Arc::default(),
-            openings: None,
-            eof: false,
-            attachments: watch::channel(None).1,
-            stop: watch::channel(false).1,
-        };
-        let problem = context.problem.clone();
-        let ended = context.on_panic();
-        let task = tokio::spawn(async move {
-            let task = async move {
-                let _line = context;
-                panic!("no such packet")
-            };
-            caught(task).await.unwrap_or_else(ended);
-        });
-        task.await.unwrap();
-        problem.clear();
-        let shown = problem.show(0).unwrap();
-        assert!(shown.starts_with("internal error: no such packet; this pipe is dead until"), "{shown}");
-        let event = listener.recv().await.unwrap();
-        assert_eq!((event.event.as_str(), event.outlet.as_deref(), &event.text), ("error", Some("ep_81"), &shown));
-    }
-}

@@ -132,6 +132,7 @@ impl OutLine {
                     open = false;
                     self.closed();
                 }
+                self.context.state.set("idle", "a program that writes");
                 tokio::select! {
                     biased;
                     () = poll_fn(|cx| self.writers.poll_opened(cx)) => {}
@@ -143,6 +144,7 @@ impl OutLine {
                 self.at_opening = self.context.counters.refusals();
                 self.context.tell("open", "a program writes");
             }
+            self.context.state.set("transferring", "programs that write, or the device");
             let before = self.context.counters.transfers();
             let verdict = self.pump(&mut *pipe, attachment).await;
             if self.context.counters.transfers() > before {

@@ -1,6 +1,6 @@
 //! What keeps a line from working, for `status`. The same trouble over and over is news only now and then.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::lock::lock;
@@ -9,8 +9,6 @@ use super::lock::lock;
 #[derive(Default)]
 pub(super) struct Problem {
     trouble: Mutex<Option<Trouble>>,
-    /// What ended the line's task for good.
-    end: OnceLock<String>,
 }
 
 struct Trouble {
@@ -41,21 +39,13 @@ impl Problem {
         lock(&self.trouble).replace(trouble).is_none_or(|known| known.text != text)
     }
 
-    /// There is none, unless the line has ended.
+    /// There is none.
     pub(super) fn clear(&self) {
         *lock(&self.trouble) = None;
     }
 
-    /// The line's task has ended by an error of the program, and nothing works from now on.
-    pub(super) fn ended(&self, text: &str) {
-        let _ = self.end.set(text.to_owned());
-    }
-
     /// The problem, unless transfers went on since; there have been so many by now.
     pub(super) fn show(&self, transfers: u64) -> Option<String> {
-        if let Some(end) = self.end.get() {
-            return Some(end.clone());
-        }
         let state = lock(&self.trouble);
         let known = state.as_ref().filter(|known| known.transfers.is_none_or(|then| then == transfers));
         known.map(|known| known.text.clone())
@@ -92,14 +82,5 @@ mod tests {
         assert_eq!(problem.show(7).as_deref(), Some("slow"));
         problem.clear();
         assert_eq!(problem.show(7), None);
-    }
-
-    #[test]
-    fn the_end_of_a_line_is_shown_for_good() {
-        let problem = Problem::default();
-        problem.ended("internal error");
-        problem.clear();
-        problem.limits("slow", Instant::now());
-        assert_eq!(problem.show(0).as_deref(), Some("internal error"));
     }
 }

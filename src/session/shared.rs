@@ -52,6 +52,8 @@ struct State {
     pipes: Vec<PipeEntry>,
     /// By number, counted from 0.
     serials: Vec<(usize, Arc<SerialPort>)>,
+    /// What keeps it from being looked after at all.
+    supervisor_problem: Option<String>,
     /// What keeps the program of `run` from running.
     program_problem: Option<String>,
     control_interface: Option<u8>,
@@ -173,6 +175,19 @@ impl Shared {
         let is_news = state.program_problem != problem;
         state.program_problem = problem;
         is_news
+    }
+
+    /// What keeps the device from being looked after.
+    pub(super) fn set_supervisor_problem(&self, problem: Option<String>) {
+        lock(&self.state).supervisor_problem = problem;
+    }
+
+    /// Forgets its outlets, which are made anew.
+    pub(super) fn start_over(&self) {
+        let mut state = lock(&self.state);
+        state.pipes.clear();
+        state.serials.clear();
+        state.program_problem = None;
     }
 
     /// The session is over, and with it what was wrong in it.
@@ -373,7 +388,10 @@ impl State {
     fn problem(&self) -> Option<String> {
         let held = self.reason.clone().filter(|_| self.held);
         let serial = self.serials.iter().find_map(|(_, serial)| serial.problem());
-        let all: Vec<String> = [held, self.program_problem.clone(), serial].into_iter().flatten().collect();
+        let all: Vec<String> = [self.supervisor_problem.clone(), held, self.program_problem.clone(), serial]
+            .into_iter()
+            .flatten()
+            .collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 

@@ -2,6 +2,7 @@
 
 mod handle;
 mod lend;
+mod lines;
 mod outlets;
 mod session;
 #[cfg(unix)]
@@ -10,6 +11,7 @@ mod stand;
 #[cfg(windows)]
 #[path = "stand_windows.rs"]
 mod stand;
+mod supervisor;
 
 use std::future::pending;
 use std::path::Path;
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use self::outlets::Outlets;
+use self::supervisor::Supervisor;
 use super::Events;
 use super::arrivals::Arrivals;
 use super::backoff::Backoff;
@@ -28,9 +31,10 @@ use super::line::{Stop, stopped};
 use super::locate::{Found, Own};
 use super::port_watch::PortWatch;
 use super::shared::Shared;
+use super::tasks::{TaskState, Tasks};
 use crate::config::DeviceConfig;
 use crate::outlet::{Dir, DirError, Watcher};
-use crate::usb::{OpenError, caught};
+use crate::usb::OpenError;
 
 pub use self::handle::Handle;
 
@@ -47,6 +51,8 @@ pub struct Surroundings {
     pub own: Own,
     /// Kernel drivers that were sent away, for the next daemon if this one is killed.
     pub journal: Arc<Journal>,
+    /// What the daemon's tasks do.
+    pub tasks: Tasks,
 }
 
 /// Keeps one device: its outlets and its sessions.
@@ -58,6 +64,7 @@ pub struct Keeper {
     shared: Arc<Shared>,
     stop: Stop,
     outlets: Outlets,
+    state: Arc<TaskState>,
     /// Watches the kernel's port of the device, while it is open or another program has it.
     port_watch: Option<PortWatch>,
     /// The board of the last session.
@@ -71,41 +78,48 @@ impl Keeper {
     /// that of the device that was `found` already.
     ///
     /// # Errors
-    /// [`DirError`] when anything cannot be made.
+    /// [`DirError`] when anything cannot be made. Where descriptors have run out, the device waits for some.
     pub fn start(config: DeviceConfig, found: Option<Found>, surroundings: Surroundings) -> Result<Handle, DirError> {
         let (stop, stopping) = watch::channel(false);
         let shared = Arc::new(Shared::new(&config.name, config.timeout, surroundings.events.clone()));
-        let config = Arc::new(config);
-        let (config_sender, configs) = watch::channel(config.clone());
-        let outlets = Outlets::make(config.clone(), surroundings.clone(), shared.clone(), stopping.clone())?;
+        let (config, configs) = watch::channel(Arc::new(config));
         let own = surroundings.own.clone();
-        let keeper = Self {
-            config,
-            configs,
-            surroundings,
+        let mut supervisor = Supervisor { configs, surroundings, shared: shared.clone(), stop: stopping };
+        let outlets = supervisor.make()?;
+        let task = tokio::spawn(supervisor.run(outlets, found));
+        Ok(Handle { config, shared, own, stop, task })
+    }
+
+    fn new(
+        configs: &watch::Receiver<Arc<DeviceConfig>>,
+        surroundings: &Surroundings,
+        shared: &Arc<Shared>,
+        stop: &Stop,
+        outlets: Outlets,
+        state: Arc<TaskState>,
+    ) -> Self {
+        Self {
+            config: outlets.config.clone(),
+            configs: configs.clone(),
+            surroundings: surroundings.clone(),
             shared: shared.clone(),
-            stop: stopping,
+            stop: stop.clone(),
             outlets,
+            state,
             port_watch: None,
             follow: Follow::default(),
             remarks: Vec::new(),
-        };
-        let watched = shared.clone();
-        let task = tokio::spawn(async move {
-            if let Err(error) = caught(keeper.run(found)).await {
-                let text =
-                    format!("{error}; the device is not looked for until usbpipe is restarted, please report it");
-                watched.detached(text.clone());
-                watched.tell("error", text);
-            }
-        });
-        Ok(Handle { config: config_sender, shared, own, stop, task })
+        }
     }
 
     async fn run(mut self, mut first: Option<Found>) {
         let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
         while !*self.stop.borrow() {
+            if self.shared.loan.borrower().is_some() {
+                self.state.set("released", "whoever has the device to give it back");
+            }
             self.wait_for_return().await;
+            self.state.set("searching", "the device to be found and opened");
             self.config = self.configs.borrow_and_update().clone();
             let wanted = self.with_wanted_settings().await;
             let mut arrivals = Arrivals::new(&self.config, &self.surroundings.own);
@@ -131,6 +145,7 @@ impl Keeper {
             if let Err(error) = &ended {
                 self.explain(error);
             }
+            self.state.set("searching", "news of the device, or the next try");
             tokio::select! {
                 () = arrivals.wait(ended.err(), &mut backoff) => {}
                 () = free(&mut self.port_watch, is_held) => {}
@@ -180,7 +195,9 @@ impl Keeper {
 
     /// Waits for the lines, which flush, and removes what was made.
     async fn finish(mut self) {
+        self.state.set("ending", "its outlets to be flushed");
         self.outlets.flushed().await;
+        self.state.set("ending", "requests and captures to end");
         self.outlets.close().await;
         // Clients of the sockets may stay connected; what they share no longer holds the device.
         self.shared.detached("the daemon no longer bridges it".to_owned());

@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Surroundings;
+use super::lines::Parts;
 use super::stand::common_outlet;
 use crate::config::{self, DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug, Writers};
 use crate::name::{line_of_outlet, serial_line};
 use crate::outlet::tty::{Place, TtyListener};
-use crate::outlet::{Access, Dir, DirError, InFifo, OutFifo};
+use crate::outlet::{self, Access, Dir, DirError};
 use crate::session::hub::{Hub, Rules};
-use crate::session::in_line::InLine;
 use crate::session::line::{Attachment, Context, Stop};
-use crate::session::out_line::OutLine;
 use crate::session::program::Presence;
 use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
@@ -39,6 +39,9 @@ pub(super) struct Outlets {
     pub(super) entries: Vec<String>,
     /// Tells the serial line's program when to run.
     pub(super) presence: Presence,
+    /// What tasks that look after it ended by, which they should not.
+    failures: UnboundedSender<String>,
+    reported: Option<UnboundedReceiver<String>>,
 }
 
 /// The outlets that are a line's alone.
@@ -66,6 +69,7 @@ impl Outlets {
         stop: Stop,
     ) -> Result<Self, DirError> {
         let dir = surroundings.dir.subdir(&config.name, &access(&config.access))?;
+        let (failures, reported) = mpsc::unbounded_channel();
         let mut outlets = Self {
             config,
             surroundings,
@@ -77,14 +81,37 @@ impl Outlets {
             doors: JoinSet::new(),
             entries: Vec::new(),
             presence: Presence::default(),
+            failures,
+            reported: Some(reported),
         };
-        match outlets.make_known() {
+        match outlets.make_known().and_then(|()| outlets.spare_descriptors()) {
             Ok(()) => Ok(outlets),
             Err(error) => {
                 outlets.remove();
                 Err(error)
             }
         }
+    }
+
+    /// What tasks of it end by from now on. To be asked for once.
+    pub(super) fn failures(&mut self) -> UnboundedReceiver<String> {
+        self.reported.take().unwrap_or_else(|| mpsc::unbounded_channel().1)
+    }
+
+    /// A device must not take the last descriptors.
+    fn spare_descriptors(&self) -> Result<(), DirError> {
+        let few = |e| DirError::from_io(self.dir.path(), "its outlets would take the last descriptors", e);
+        outlet::check_descriptors().map_err(few)
+    }
+
+    /// Runs something that must not end by itself, and is dropped at the end.
+    pub(super) fn serve(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.doors.spawn(noticed(task, self.failures.clone()));
+    }
+
+    /// Runs something that comes to its end when the daemon stops.
+    fn attend(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(noticed(task, self.failures.clone()));
     }
 
     fn make_known(&mut self) -> Result<(), DirError> {
@@ -154,6 +181,7 @@ impl Outlets {
             events: self.surroundings.events.clone(),
             counters: Arc::default(),
             problem: Arc::default(),
+            state: Arc::new(self.surroundings.tasks.add(Some(&self.config.name), outlet, "absent", "the device")),
             openings: self.serial_of(outlet).map(|serial| serial.openings.clone()),
             eof: self.config.unplug == Unplug::Eof,
             attachments: receiver,
@@ -162,24 +190,23 @@ impl Outlets {
         let path = fifo.clone().or_else(|| socket.clone());
         let path = path.unwrap_or_else(|| self.dir.path().join(common_outlet(outlet, &config.outlets)));
         let cannot = |e| DirError::from_io(&path, "cannot open", e);
-        let watcher = &self.surroundings.watcher;
         let (device, events) = (&self.config.name, &self.surroundings.events);
         let packets = config.framing == Framing::Packet;
         let rules = Rules { packets, exclusive: config.writers == Writers::One, transfer: config.longest_transfer() };
+        let watcher = self.surroundings.watcher.clone();
+        let parts = |hub| Parts { context, config: config.clone(), hub, fifo, watcher };
         if is_in {
             let (hub, arrivals) = Hub::of_in(device, outlet, events, rules);
-            let fifo = fifo.map(|path| InFifo::new(path, watcher, packets)).transpose().map_err(cannot)?;
-            self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
-            let ended = context.on_panic();
-            let line = InLine::new(context, config.clone(), fifo, hub, arrivals).run();
-            self.tasks.spawn(Prompt::new(async { caught(line).await.unwrap_or_else(ended) }));
+            let parts = parts(hub);
+            let fifo = parts.in_fifo().map_err(cannot)?;
+            self.shared.add_pipe(&parts.context, config.endpoint, path.clone(), socket, &parts.hub);
+            self.tasks.spawn(Prompt::new(parts.read(fifo, arrivals)));
         } else {
             let (hub, arrivals) = Hub::of_out(device, outlet, events, rules);
-            let fifo = fifo.map(|path| OutFifo::new(path, watcher)).transpose().map_err(cannot)?;
-            self.shared.add_pipe(&context, config.endpoint, path.clone(), socket, &hub);
-            let ended = context.on_panic();
-            let line = OutLine::new(context, config.clone(), fifo, &hub, arrivals).run();
-            self.tasks.spawn(Prompt::new(async { caught(line).await.unwrap_or_else(ended) }));
+            let parts = parts(hub);
+            let fifo = parts.out_fifo().map_err(cannot)?;
+            self.shared.add_pipe(&parts.context, config.endpoint, path.clone(), socket, &parts.hub);
+            self.tasks.spawn(Prompt::new(parts.write(fifo, arrivals)));
         }
         self.lines.push(Slot { outlet: outlet.to_owned(), attachments });
         Ok(())
@@ -200,11 +227,12 @@ impl Outlets {
         self.shared.add_serial(nth, port.clone());
         self.make_line(&serial_in(nth), &plan::serial_pipe(config, 0x81))?;
         self.make_line(&serial_out(nth), &plan::serial_pipe(config, 0x01))?;
-        self.doors.spawn(port.clone().reset_when_opened(due));
+        self.serve(port.clone().reset_when_opened(due));
         if let Some(program) = config.run.clone() {
             let dir = self.surroundings.dir.path();
             let line = port.line.clone();
-            self.tasks.spawn(self.presence.attendant(program, line, dir, &self.shared, &self.stop).run());
+            let attendant = self.presence.attendant(program, line, dir, &self.shared, &self.stop);
+            self.attend(attendant.run());
         }
         self.make_serial_outlets(&port, config)
     }
@@ -218,7 +246,7 @@ impl Outlets {
         self.entries.push(name);
         self.shared.set_tty(&port.outlet(""), &listener.path());
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
-        self.tasks.spawn(terminals::serve(listener, shared, port.clone(), stop));
+        self.attend(terminals::serve(listener, shared, port.clone(), stop));
         Ok(())
     }
 
@@ -272,6 +300,13 @@ impl Outlets {
         // Also what an earlier daemon left for endpoints that the device no longer has.
         self.dir.clear();
         self.surroundings.dir.remove_subdir(&self.config.name);
+    }
+}
+
+/// Has it noticed when a task panics.
+async fn noticed(task: impl Future<Output = ()>, failures: UnboundedSender<String>) {
+    if let Err(error) = caught(task).await {
+        let _ = failures.send(error);
     }
 }
 

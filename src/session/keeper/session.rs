@@ -71,6 +71,7 @@ impl Keeper {
         let (shared, journal, detach) = (self.shared.clone(), self.surroundings.journal.clone(), self.config.detach);
         let claim = Claim { device: &device, place: &place, shared: &shared, journal: &journal, detach };
         let mut stop = self.stop.clone();
+        self.state.set("attaching", "the device to answer");
         let (bridged, missing) = tokio::select! {
             taken = self.take(&claim, backend) => taken?,
             // A device that does not answer holds up nobody's end.
@@ -86,6 +87,7 @@ impl Keeper {
         self.emit_remarks(device.descriptors());
         self.attach(bridged, &attach);
 
+        self.state.set("attached", "the device to go");
         let mut port_watch = self.port_watch.take();
         let ended = self.until_over(&claim, missing, &attach, &mut port_watch).await;
         drop(attach);
@@ -94,6 +96,7 @@ impl Keeper {
                 phase.send_replace(ended.how);
                 self.detach(ended).await;
                 if ended.how == Phase::Released {
+                    self.state.set("releasing", "transfers to come back");
                     // Programs that stopped reading cannot hold the device: transfers are back, see the pumps.
                     in_use_ended.recv().await;
                 }
@@ -101,9 +104,11 @@ impl Keeper {
             // Lines flush while the device is still there, and then cancel what is in flight.
             None => {
                 device.end_within(self.config.longest_flush() + CANCELLING);
+                self.state.set("ending", "its outlets to be flushed");
                 self.outlets.flushed().await;
             }
         }
+        self.state.set("detaching", "the device's interfaces to be given back");
         claim.give_back().await;
         let Some(Ended { is_held: true, reason, .. }) = ended else { return Ok(()) };
         port_watch.iter_mut().for_each(PortWatch::own_close);

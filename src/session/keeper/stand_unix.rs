@@ -48,7 +48,7 @@ impl Outlets {
             self.make_tty(port, &access(&config.access.or(&self.config.access)))?;
         }
         let entrance = self.entrance(&port.outlet("ctl"), SocketKind::Stream, &access(&self.config.access))?;
-        self.doors.spawn(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text(port)));
+        self.serve(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text(port)));
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Outlets {
         let name = Listener::name_for(line);
         let kind = if messages { SocketKind::Messages } else { SocketKind::Stream };
         let entrance = self.entrance(&name, kind, access)?;
-        self.doors.spawn(sockets::serve(entrance, line.to_owned(), self.shared.clone()));
+        self.serve(sockets::serve(entrance, line.to_owned(), self.shared.clone()));
         Ok(self.dir.path().join(name))
     }
 
@@ -75,9 +75,9 @@ impl Outlets {
         self.entries.push("ep_00.response".into());
         let (source, answers) =
             doors::open_text_fifos(&request, &response).map_err(|e| DirError::from_io(&request, "cannot open", e))?;
-        self.doors.spawn(doors::serve_text(source, answers, control::MAX_LINE, self.control_text(), Departure::never()));
+        self.serve(doors::serve_text(source, answers, control::MAX_LINE, self.control_text(), Departure::never()));
         let entrance = self.entrance("ep_00.sock", SocketKind::Messages, &access)?;
-        self.doors.spawn(doors::serve_binary_door(entrance, BINARY_MESSAGE, self.control_binary()));
+        self.serve(doors::serve_binary_door(entrance, BINARY_MESSAGE, self.control_binary()));
         Ok(())
     }
 

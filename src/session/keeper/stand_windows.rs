@@ -47,7 +47,7 @@ impl Outlets {
             self.shared.set_socket(&port.outlet(""), &pipe);
         }
         let entrance = self.entrance(&port.outlet("ctl"), BOTH_WAYS, &access)?;
-        self.doors.spawn(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text(port)));
+        self.serve(doors::serve_text_door(entrance, SERIAL_LINE, self.serial_text(port)));
         Ok(())
     }
 
@@ -55,16 +55,16 @@ impl Outlets {
     pub(super) fn make_control(&mut self) -> Result<(), DirError> {
         let access = access(&self.config.access);
         let text = self.entrance("ep_00", BOTH_WAYS, &access)?;
-        self.doors.spawn(doors::serve_text_door(text, control::MAX_LINE, self.control_text()));
+        self.serve(doors::serve_text_door(text, control::MAX_LINE, self.control_text()));
         let binary = self.entrance("ep_00.sock", Shape { messages: true, ..BOTH_WAYS }, &access)?;
-        self.doors.spawn(doors::serve_binary_door(binary, BINARY_MESSAGE, self.control_binary()));
+        self.serve(doors::serve_binary_door(binary, BINARY_MESSAGE, self.control_binary()));
         Ok(())
     }
 
     /// Makes the pipe of a line, or of `serial`, and serves it.
     fn listen(&mut self, line: &str, shape: Shape, access: &Access) -> Result<PathBuf, DirError> {
         let entrance = self.entrance(&Listener::name_for(line), shape, access)?;
-        self.doors.spawn(sockets::serve(entrance, line.to_owned(), self.shared.clone()));
+        self.serve(sockets::serve(entrance, line.to_owned(), self.shared.clone()));
         Ok(self.dir.path().join(line))
     }
 

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use super::orphan;
+use crate::outlet::restore_limit;
 use crate::session::pass::keep_descriptors;
 
 /// The process group whose first one is the program.
@@ -56,6 +57,8 @@ pub(super) fn prepare(command: &mut Command, name: &str) {
     for variable in OF_THE_DAEMON {
         command.env_remove(variable);
     }
+    // SAFETY: it calls getrlimit(2) and setrlimit(2) alone, which may be between fork and exec.
+    unsafe { command.pre_exec(restore_limit) };
     orphan::end_with_this_process(command);
 }
 
