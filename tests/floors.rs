@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Every module of the crate, from the roof to the cellar, with those it may use. None may use one above itself.
 const FLOORS: &[(&str, &[&str])] = &[
     ("cli", &["daemon", "session", "capture", "serial", "request", "config", "selector", "name", "usb", "log_writer"]),
-    ("daemon", &["session", "capture", "outlet", "config"]),
+    ("daemon", &["session", "capture", "outlet", "config", "usb", "log_writer"]),
     ("session", &["bridge", "capture", "serial", "outlet", "usb", "request", "config", "selector", "name"]),
     ("bridge", &["outlet", "usb"]),
     ("capture", &["usb"]),

@@ -93,6 +93,9 @@ pub(super) enum Command {
         /// As one JSON document
         #[arg(long)]
         json: bool,
+        /// What the daemon itself does: its tasks, and what each waits for
+        #[arg(long)]
+        tasks: bool,
     },
     /// Record what crosses between a device's pipes and the device, for Wireshark
     #[command(after_help = CAPTURE_HELP)]

@@ -83,8 +83,8 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 
 use crate::daemon::default_run_dir;
-use crate::usb::{nusb, take_turns};
 use crate::log_writer;
+use crate::usb::{nusb, take_turns};
 use args::{Args, Command, ConfigCommand};
 
 /// Runs the program and gives its exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.
@@ -97,10 +97,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    nusb::watch_thread();
     logging::catch_panics();
-    logging::start(args.verbose, default_level(&args.command), log_file(&args.command).as_deref());
+    nusb::watch_thread();
     let _all_written = logging::AllWritten;
+    logging::start(args.verbose, default_level(&args.command), log_file(&args.command).as_deref());
     match dispatch(args) {
         Ok(code) => exit(code),
         Err(failure) => {
@@ -158,7 +158,8 @@ fn dispatch(args: Args) -> Outcome {
         Command::Exec(args) => with_runtime(exec::exec(dir, args)),
         Command::Release { device, command } => with_runtime(release::release(dir, device, command)),
         Command::Reclaim { device } => with_runtime(release::reclaim(dir, device)),
-        Command::Status { json } => with_runtime(status::status(dir, json)),
+        Command::Status { json, tasks: false } => with_runtime(status::status(dir, json)),
+        Command::Status { json, tasks: true } => with_runtime(status::tasks(dir, json)),
         Command::Capture(args) => with_runtime(capture::capture(dir, args)),
         Command::Log(args) => with_runtime(log::log(dir, args)),
         Command::Top => with_runtime(top::top(dir)),

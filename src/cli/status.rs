@@ -1,17 +1,18 @@
 //! `status` and `events`: what a daemon knows, once and as it happens.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::reader::has_left;
 use super::{Failure, Outcome, run_dir};
-use crate::daemon::{Client, Reply, Request};
+use crate::daemon::{Client, DaemonStatus, Reply, Request};
 use crate::log_writer;
 use crate::session::{ClientStatus, DeviceStatus, PipeStatus};
 
 /// `usbpipe status`.
 pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
-    let devices = ask(&run_dir(dir)?).await?;
+    let dir = run_dir(dir)?;
+    let devices = ask(&dir).await?;
     if json {
         let text = serde_json::to_string_pretty(&devices).map_err(Failure::run_time)?;
         return print_line(&text).map(|()| 0);
@@ -28,7 +29,42 @@ pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
             }
         }
     }
+    let dropped = ask_for_tasks(&dir).await.map_or(0, |daemon| daemon.dropped_log_lines);
+    print_dropped(dropped)?;
     Ok(0)
+}
+
+/// `usbpipe status --tasks`.
+pub(super) async fn tasks(dir: Option<PathBuf>, json: bool) -> Outcome {
+    let daemon = ask_for_tasks(&run_dir(dir)?).await?;
+    if json {
+        let text = serde_json::to_string_pretty(&daemon).map_err(Failure::run_time)?;
+        return print_line(&text).map(|()| 0);
+    }
+    print_dropped(daemon.dropped_log_lines)?;
+    for task in &daemon.tasks {
+        let name = task.device.as_ref().map_or_else(|| task.task.clone(), |device| format!("{device}/{}", task.task));
+        let (state, waits_for, seconds) = (&task.state, &task.waits_for, task.seconds);
+        print_line(&format!("{name:<24} {state:<14} {seconds:>9.1} s  waits for {waits_for}"))?;
+    }
+    Ok(0)
+}
+
+async fn ask_for_tasks(dir: &Path) -> Result<DaemonStatus, Failure> {
+    let mut client = Client::connect(dir).await.map_err(Failure::run_time)?;
+    match client.ask(&Request::Tasks).await.map_err(Failure::run_time)? {
+        Reply::Tasks(daemon) => Ok(daemon),
+        other => Err(Failure::run_time(format!("the daemon answered with something else: {other:?}"))),
+    }
+}
+
+fn print_dropped(lines: u64) -> Result<(), Failure> {
+    match lines {
+        0 => Ok(()),
+        lines => {
+            print_line(&format!("{lines} lines of the log were dropped, because they could not be written in time"))
+        }
+    }
 }
 
 /// `usbpipe events`.
@@ -43,7 +79,7 @@ pub(super) async fn events(dir: Option<PathBuf>) -> Outcome {
 }
 
 /// The state of all devices of the daemon in this run dir.
-pub(super) async fn ask(dir: &std::path::Path) -> Result<Vec<DeviceStatus>, Failure> {
+pub(super) async fn ask(dir: &Path) -> Result<Vec<DeviceStatus>, Failure> {
     let mut client = Client::connect(dir).await.map_err(Failure::run_time)?;
     match client.ask(&Request::Status).await.map_err(Failure::run_time)? {
         Reply::Ok(devices) => Ok(devices),

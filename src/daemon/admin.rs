@@ -6,28 +6,78 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::answers::{Answers, Turns};
 use super::link::{self, Given, Listener, ReadHalf, Stream, WriteHalf};
 use super::protocol::{MAX_REQUEST, Reply, Request};
 use super::{Devices, capture, passing};
+use crate::log_writer;
 use crate::outlet::{Departure, Peer};
-use crate::session::{Events, Lease, PassedEnd, TextLine, TextReader};
+use crate::session::{Events, Lease, PassedEnd, Surroundings, Tasks, TextLine, TextReader};
+use crate::usb::caught;
 
+/// How long nothing is accepted where that cannot work.
+const EXHAUSTED: Duration = Duration::from_secs(1);
 /// Clients at one time: each command, and each `events`, `top` and `capture` for as long as it runs.
 const MOST_CLIENTS: usize = 256;
 
-/// Serves clients until it is aborted.
-pub(super) async fn serve(mut listener: Listener, devices: Devices, events: Events) {
-    let mut clients = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = link::accept(&mut listener) => match accepted {
-                Ok(stream) if clients.len() >= MOST_CLIENTS => refuse(&stream),
-                Ok(stream) => drop(clients.spawn(client(stream, devices.clone(), events.clone()))),
-                // Descriptors have run out: those that are here go on.
-                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-            },
-            Some(_) = clients.join_next() => {}
+/// What clients are served with.
+#[derive(Clone)]
+pub(super) struct Service {
+    devices: Devices,
+    events: Events,
+    tasks: Tasks,
+    turns: Turns,
+    status: Answers,
+    task_status: Answers,
+}
+
+impl Service {
+    pub(super) fn new(devices: Devices, surroundings: &Surroundings) -> Self {
+        let turns = Turns::default();
+        let (status, task_status) = (Answers::new(&turns), Answers::new(&turns));
+        let (events, tasks) = (surroundings.events.clone(), surroundings.tasks.clone());
+        Self { devices, events, tasks, turns, status, task_status }
+    }
+
+    /// Serves clients until it is aborted, whatever happens to the task that accepts them.
+    pub(super) async fn supervise(self, mut listener: Listener) {
+        let state = self.tasks.add(None, "admin.sock", "serving", "commands");
+        while let Err(error) = caught(self.serve(&mut listener)).await {
+            let text = format!("{error}; admin.sock is served anew, please report it");
+            self.events.tell("error", "usbpipe", None, text);
+            state.set("starting over", "a pause after a failure");
+            tokio::time::sleep(EXHAUSTED).await;
+            state.set("serving", "commands");
         }
+    }
+
+    async fn serve(&self, listener: &mut Listener) {
+        let mut clients = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = link::accept(listener) => match accepted {
+                    Ok(stream) if clients.len() >= MOST_CLIENTS => refuse(&stream),
+                    Ok(stream) => drop(clients.spawn(client(stream, self.clone()))),
+                    // Descriptors have run out: those that are here go on.
+                    Err(_) => tokio::time::sleep(EXHAUSTED).await,
+                },
+                Some(_) = clients.join_next() => {}
+            }
+        }
+    }
+
+    /// The state of all devices, or of all tasks: for everybody who asks at the same time.
+    async fn send_status(&self, out: &mut WriteHalf, of_tasks: bool) -> std::io::Result<()> {
+        if of_tasks {
+            let values = || {
+                let head = format!("{{\"tasks\":{{\"dropped_log_lines\":{},\"tasks\":[", log_writer::dropped());
+                (head, self.tasks.status().into_iter(), "]}}\n")
+            };
+            let line = self.task_status.get(values).await;
+            return self.task_status.send(out, &line).await;
+        }
+        let line = self.status.get(|| ("{\"ok\":[".to_owned(), self.devices.each_status(), "]}\n")).await;
+        self.status.send(out, &line).await
     }
 }
 
@@ -37,12 +87,20 @@ fn refuse(stream: &Stream) {
     let _ = serde_json::to_string(&reply).map(|line| link::refuse(stream, &format!("{line}\n")));
 }
 
-async fn client(stream: Stream, devices: Devices, events: Events) {
+async fn client(stream: Stream, service: Service) {
+    let Service { devices, events, turns, .. } = service.clone();
     let (source, mut out) = link::split(stream);
     let mut lines = TextReader::new(source, MAX_REQUEST);
     let mut leases = Leases::default();
     while let Some(line) = lines.next().await {
+        turns.next().await;
         let reply = match parse(line) {
+            Ok(request @ (Request::Status | Request::Tasks)) => {
+                match service.send_status(&mut out, request == Request::Tasks).await {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                }
+            }
             Ok(Request::Events) => return tell_events(lines, out, events).await,
             Ok(Request::Open { device, outlet, pass: None, program }) => {
                 // An answer to the request before it may still be on its way.
@@ -92,7 +150,6 @@ type Leases = HashMap<String, Lease>;
 
 async fn carry_out(request: Request, devices: &Devices, leases: &mut Leases) -> Reply {
     let answer = match request {
-        Request::Status => return Reply::Ok(devices.status()),
         Request::Release { device, borrower: Some(borrower), port } => {
             return lend(device, borrower, port, devices, leases).await;
         }
@@ -104,7 +161,7 @@ async fn carry_out(request: Request, devices: &Devices, leases: &mut Leases) -> 
             Some(_lease) => return Reply::Answer("ok".to_owned()),
             None => devices.with(&device, |d| d.reclaim()),
         },
-        Request::Events | Request::Capture { .. } | Request::Open { .. } => {
+        Request::Status | Request::Tasks | Request::Events | Request::Capture { .. } | Request::Open { .. } => {
             return Reply::Error("this was asked for in a place where it cannot be".into());
         }
         Request::Control { device, request } => match devices.with(&device, |d| d.control(request)) {

@@ -3,6 +3,7 @@
 //! It starts and ends keepers; what happens to a device is theirs.
 
 mod admin;
+mod answers;
 mod capture;
 mod client;
 #[cfg(unix)]
@@ -43,13 +44,13 @@ use tokio::time::timeout;
 pub use client::{Client, ClientError};
 pub use passed::{Passed, passed_socket};
 pub use place::default_run_dir;
-pub use protocol::{Reply, Request};
+pub use protocol::{DaemonStatus, Reply, Request};
 
 #[cfg(windows)]
 pub use crate::outlet::Security;
-
 #[cfg(unix)]
 pub use crate::outlet::restore_limit;
+
 use crate::config::DeviceConfig;
 use crate::outlet::{self, DirError, Watcher};
 use crate::session::{DeviceStatus, Events, Found, Handle, Journal, Keeper, Own, Surroundings, Tasks};
@@ -60,17 +61,17 @@ pub struct Daemon {
     run_dir: RunDir,
     surroundings: Surroundings,
     devices: Devices,
+    /// Those that are not in [`Daemon::devices`] any more and have not ended yet, by name.
+    leaving: JoinSet<String>,
     admin: JoinHandle<()>,
 }
 
-    /// Those that are not in [`Daemon::devices`] any more and have not ended yet, by name.
-    leaving: JoinSet<String>,
-/// The keepers by device name.
-#[derive(Clone, Default)]
-pub(crate) struct Devices(Arc<Mutex<BTreeMap<String, Handle>>>);
 /// A configuration, by the names of its devices.
 type ByName<'a> = HashMap<&'a str, &'a DeviceConfig>;
 
+/// The keepers by device name.
+#[derive(Clone, Default)]
+pub(crate) struct Devices(Arc<Mutex<BTreeMap<String, Handle>>>);
 
 impl Daemon {
     /// Takes the run dir at `path` and starts a keeper for each device. Commands are served on `admin`, else on a socket
@@ -79,8 +80,8 @@ impl Daemon {
     /// # Errors
     /// [`DirError`] when another daemon has the run dir, or something in it cannot be made.
     pub async fn start(path: &Path, configs: Vec<DeviceConfig>, admin: Option<Passed>) -> Result<Self, DirError> {
-        let mut run_dir = RunDir::take(path)?;
         outlet::raise_limit();
+        let mut run_dir = RunDir::take(path)?;
         let names: HashSet<&str> = configs.iter().map(|c| c.name.as_str()).collect();
         run_dir.clear_leftovers(names);
         let watcher = Watcher::new().map_err(|e| DirError::from_io(path, "cannot watch FIFOs (inotify)", e))?;
@@ -95,7 +96,8 @@ impl Daemon {
             Some(passed) => run_dir.take_admin(passed)?,
             None => run_dir.bind_admin()?,
         };
-        let admin = tokio::spawn(admin::serve(listener, devices.clone(), surroundings.events.clone()));
+        let service = admin::Service::new(devices.clone(), &surroundings);
+        let admin = tokio::spawn(service.supervise(listener));
         let mut daemon = Self { run_dir, surroundings, devices, leaving: JoinSet::new(), admin };
         for config in configs {
             if let Err(error) = daemon.start_device(config) {
@@ -213,27 +215,33 @@ impl Daemon {
         }
         self.admin.abort();
         let _ = self.admin.await;
+        self.run_dir.clear(late.iter().map(String::as_str));
         self.run_dir.remove();
     }
 }
 
-/// How long the end waits for programs to take what was written for them, where only this process has it.
-const LAST_WRITES: Duration = Duration::from_millis(800);
-        self.run_dir.clear(late.iter().map(String::as_str));
-/// Beside the devices in the run dir, while a kernel driver is sent away.
-const JOURNAL: &str = "detached";
-
-impl Devices {
 /// How long an end may take, beside what programs have written and devices have not taken: rule 15 of the contract.
 pub const END_LIMIT: Duration = Duration::from_secs(2);
 /// How much of it devices get, so that there is time left to remove what they leave.
 const DEVICES_END: Duration = Duration::from_millis(1500);
+/// How long the end waits for programs to take what was written for them, where only this process has it.
+const LAST_WRITES: Duration = Duration::from_millis(800);
+/// Beside the devices in the run dir, while a kernel driver is sent away.
+const JOURNAL: &str = "detached";
+
+impl Devices {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn status(&self) -> Vec<DeviceStatus> {
         self.lock().values().map(Handle::status).collect()
+    }
+
+    /// The same, one by one: those that come or go meanwhile may be missing.
+    fn each_status(&self) -> impl Iterator<Item = DeviceStatus> + Send + use<> {
+        let (devices, names) = (self.clone(), self.lock().keys().cloned().collect::<Vec<_>>());
+        names.into_iter().filter_map(move |name| devices.lock().get(&name).map(Handle::status))
     }
 
     /// Does something with the device of this name; the error names those that are there.

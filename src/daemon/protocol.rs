@@ -1,6 +1,7 @@
 //! What commands and daemon say to each other on `admin.sock`: one JSON object a line, each way.
 //!
-//! `{"cmd":"status"}` is answered by `{"ok":[…]}`, anything that fails by `{"error":"…"}`; after `{"cmd":"events"}`
+//! `{"cmd":"status"}` is answered by `{"ok":[…]}`, `{"cmd":"tasks"}` by `{"tasks":{"dropped_log_lines":0,"tasks":[…]}}`,
+//! anything that fails by `{"error":"…"}`; after `{"cmd":"events"}`
 //! events follow, one a line, until the client leaves. What `{"cmd":"release","device":"uno","borrower":"avrdude"}` lends is
 //! taken back when the client leaves. After `{"cmd":"capture",…}` what follows is pcapng, until the client ends its side of
 //! the connection. `{"cmd":"open","device":"uno","outlet":"serial.rx"}` makes the connection what one to that outlet's socket
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::session::{DeviceStatus, Pass};
+use crate::session::{DeviceStatus, Pass, TaskStatus};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ use crate::session::{DeviceStatus, Pass};
 pub enum Request {
     /// State and counters of all devices.
     Status,
+    /// What the daemon's own tasks do and wait for.
+    Tasks,
     /// Events as they happen.
     Events,
     /// One request of the control pipe.
@@ -80,12 +83,23 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Status`].
     Ok(Vec<DeviceStatus>),
+    /// To [`Request::Tasks`].
+    Tasks(DaemonStatus),
     /// To [`Request::Control`], [`Request::Serial`] and [`Request::Reclaim`]: the answer line.
     Answer(String),
     /// To [`Request::Release`]: the port, where one was asked for.
     Released(Option<PathBuf>),
     /// The request could not be carried out.
     Error(String),
+}
+
+/// The state of the daemon itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Lines of its log that were dropped, because nobody read them in time or they could not be written.
+    pub dropped_log_lines: u64,
+    /// Its tasks.
+    pub tasks: Vec<TaskStatus>,
 }
 
 /// The longest line in bytes that the daemon reads.
