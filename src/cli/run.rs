@@ -53,9 +53,10 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Opt
     let mut appearing = Appearing::new(daemon.own().clone(), named.selectors, named.options);
     log_writer::print(format_args!("usbpipe: ready, {count} devices in {}", dir.display()));
     manager::ready();
+    let watchdog = tokio::spawn(manager::feed_watchdog());
     loop {
-        tokio::select! {
         lifetime.set_flush(daemon.longest_flush());
+        tokio::select! {
             biased;
             () = lifetime.end() => break,
             () = lifetime.reload() => tokio::select! {
@@ -71,6 +72,7 @@ async fn serve(dir: PathBuf, devices: Vec<DeviceConfig>, named: Named, file: Opt
         }
     }
     manager::stopping();
+    watchdog.abort();
     lifetime.finish(daemon).await
 }
 

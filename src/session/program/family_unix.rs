@@ -92,4 +92,5 @@ pub(super) fn in_words(status: ExitStatus) -> String {
 /// What a program is asked to end by.
 pub(super) const ASKED: &str = "SIGTERM";
 /// What a service manager tells the daemon and nobody else.
-const OF_THE_DAEMON: [&str; 4] = ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+const OF_THE_DAEMON: [&str; 6] =
+    ["WATCHDOG_USEC", "WATCHDOG_PID", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
