@@ -200,6 +200,12 @@ impl Daemon {
         Self { child, dir: dir.to_owned(), stderr: Mutex::new(stderr), said: Vec::new(), _temp: None }
     }
 
+    /// A daemon whose stderr is somewhere else.
+    pub fn of(child: Child, dir: &Path) -> Self {
+        let (_, stderr) = channel();
+        Self { child, dir: dir.to_owned(), stderr: Mutex::new(stderr), said: Vec::new(), _temp: None }
+    }
+
     /// A path below the run dir, such as `zero/ep_81`.
     pub fn path(&self, name: &str) -> PathBuf {
         outlet(&self.dir, name)

@@ -53,6 +53,8 @@ pub struct Seen {
     pub unlinks: AtomicUsize,
     /// Transfers that are not to endpoint 0.
     pub transfers: AtomicUsize,
+    /// Of those, the ones that are never answered.
+    pub unanswered: AtomicUsize,
     /// Transfers that were in flight when their client had gone.
     pub left: AtomicUsize,
     /// Clients that have gone.
@@ -231,7 +233,13 @@ fn serve(stream: &mut TcpStream, fake: &Fake) -> std::io::Result<()> {
 fn serve_transfers(stream: &mut TcpStream, fake: &Fake, pending: &mut Vec<Submit>) -> std::io::Result<()> {
     loop {
         match next(stream)? {
-            Header::Submit(submit) if submit.endpoint != 0 && fake.answer.is_none() => pending.push(submit),
+            Header::Submit(submit) if submit.endpoint != 0 && fake.answer.is_none() => {
+                if submit.direction == Direction::Out {
+                    std::io::copy(&mut Read::take(&mut *stream, submit.length.into()), &mut std::io::sink())?;
+                }
+                fake.seen.unanswered.fetch_add(1, SeqCst);
+                pending.push(submit);
+            }
             Header::Submit(submit) => answer(stream, fake, &submit)?,
             Header::Unlink { seqnum, victim, .. } => unlink(stream, fake, pending, (seqnum, victim))?,
             _ => return Err(ErrorKind::InvalidData.into()),
