@@ -14,9 +14,11 @@
 //!             └──► closed: this side has ended, the server is given a moment for its own ───────┘
 //! ```
 //!
-//! A transfer that is cancelled before any byte of it went out is simply not sent. Of others, one unlink is outstanding at a
-//! time; the server has [`PATIENCE`] for each, from when it was sent, and again whenever it got further with what precedes
-//! the answer. A round trip, however long, is no fault.
+//! A transfer that is cancelled before any byte of it went out is simply not sent. Others first have [`GRACE`] to end by
+//! themselves, as those of a device that sends all the time do: the kernel's own server does not survive an unlink that
+//! meets the end of its transfer. Of those that do not, one unlink is outstanding at a time; the server has [`PATIENCE`] for
+//! each, from when it was sent, and again whenever it got further with what precedes the answer. A round trip, however long,
+//! is no fault.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::time::Duration;
@@ -67,6 +69,8 @@ pub(super) struct Protocol {
     /// Whether what is in `outbound` goes out now.
     is_due: bool,
     state: State,
+    /// Runs while what is to be unlinked may still end by itself.
+    grace: Timer,
     /// Runs while an unlink is outstanding.
     unlink: Timer,
     /// What the server had done for it when the timer was started.
@@ -113,6 +117,7 @@ impl Protocol {
             outbound: Outbound::default(),
             is_due: false,
             state: State::Open,
+            grace: Timer::default(),
             unlink: Timer::default(),
             progress: (0, None),
             reply: Timer::default(),
@@ -190,15 +195,20 @@ impl Protocol {
                     entry.flight.transfer.mark_failed(TransferError::Cancelled);
                     self.is_due |= finish(&mut self.pipes, entry);
                 }
-                None => self.table.unlink(victim),
+                None => {
+                    self.table.unlink(victim);
+                    if !self.unlink.is_on() && !self.grace.is_on() {
+                        self.grace.start(GRACE);
+                    }
+                }
             }
         }
         self.next_unlink();
     }
 
-    /// Queues the next unlink, unless one is outstanding.
+    /// Queues the next unlink, unless one is outstanding or what is to be unlinked may end by itself.
     fn next_unlink(&mut self) {
-        if self.table.unlink_wait().is_some() {
+        if self.table.unlink_wait().is_some() || self.grace.is_on() && !self.table.is_unlink_urgent() {
             return;
         }
         self.unlink.stop();
@@ -253,8 +263,16 @@ impl Protocol {
     /// What the server did against the protocol. The link has ended.
     pub(super) fn process(&mut self) -> Result<(), String> {
         let (pipes, is_due) = (&mut self.pipes, &mut self.is_due);
-        let done = |entry| *is_due |= finish(pipes, entry);
+        let mut ends_by_itself = false;
+        let done = |entry: Entry| {
+            ends_by_itself |= entry.unlinking;
+            *is_due |= finish(pipes, entry);
+        };
         self.inbound.process(&mut self.table, done).map_err(|e| format!("the server broke USB/IP: {e}"))?;
+        // Each start takes the end of one more transfer, so that the grace has an end.
+        if ends_by_itself && self.grace.is_on() {
+            self.grace.start(GRACE);
+        }
         if self.unlink.is_on() {
             self.next_unlink();
             if !self.reply.is_on() && self.table.expects_reply() {
@@ -276,7 +294,7 @@ impl Protocol {
 
     /// When to call [`Protocol::expire`]; costs nothing where no time counts.
     pub(super) fn deadline(&mut self, now: impl Fn() -> Instant) -> Option<Instant> {
-        let timers = [&mut self.unlink, &mut self.reply, &mut self.closing, &mut self.end];
+        let timers = [&mut self.grace, &mut self.unlink, &mut self.reply, &mut self.closing, &mut self.end];
         timers.into_iter().filter_map(|timer| timer.deadline(&now)).min()
     }
 
@@ -287,6 +305,10 @@ impl Protocol {
     pub(super) fn expire(&mut self, now: Instant) -> Result<(), String> {
         if self.end.is_over(now) {
             return Err(OWN_END.to_owned());
+        }
+        if self.grace.is_over(now) {
+            self.grace.stop();
+            self.next_unlink();
         }
         if self.reply.is_over(now) {
             self.give_up_replies()?;
@@ -299,7 +321,8 @@ impl Protocol {
         }
         if self.closing.is_over(now) {
             // What is being cancelled has a time of its own.
-            if self.state == State::Closed || !self.unlink.is_on() && !self.reply.is_on() {
+            let is_cancelling = self.grace.is_on() || self.unlink.is_on() || self.reply.is_on();
+            if self.state == State::Closed || !is_cancelling {
                 return Err(OWN_END.to_owned());
             }
             self.closing.start(PATIENCE);
@@ -387,6 +410,8 @@ fn direction(is_in: bool) -> Direction {
     if is_in { Direction::In } else { Direction::Out }
 }
 
+/// How long what is cancelled may go without the end of one of its transfers before the first is unlinked.
+const GRACE: Duration = Duration::from_millis(20);
 /// How long a server may make no progress with a cancellation before it is taken for dead.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// How long after an unlink that came too late its reply may come. It was sent before, or is about to be.
@@ -397,3 +422,82 @@ const LINGER: Duration = Duration::from_millis(500);
 const PROGRESS: usize = 4096;
 /// Why a link ended that this side ended.
 pub(super) const OWN_END: &str = "closed by this side";
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use tokio::sync::mpsc::unbounded_channel;
+    use usbip_wire::{HEADER_LEN, RetSubmit, status};
+
+    use super::*;
+
+    /// A protocol with two IN transfers of one pipe out and cancelled.
+    fn cancelled() -> (Protocol, Instant) {
+        let (completions, _) = unbounded_channel();
+        let mut protocol = Protocol::new(1);
+        protocol.accept(Command::Open { pipe: 1, completions: completions.clone() });
+        for ordinal in 0..2 {
+            let flight = InFlight::new(Transfer::new(64), ordinal, completions.clone());
+            protocol.accept(Command::Submit(Submission {
+                pipe: 1,
+                endpoint: 0x81,
+                interval: 0,
+                setup: [0; 8],
+                flight,
+            }));
+        }
+        assert_eq!(sent(&mut protocol), 2);
+        protocol.accept(Command::Cancel { pipe: 1 });
+        (protocol, Instant::now())
+    }
+
+    /// Takes all that is due, and returns how many messages without data that is.
+    fn sent(protocol: &mut Protocol) -> usize {
+        let mut bytes = 0;
+        while protocol.is_due() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let filled = protocol.slices(&mut slices);
+            let n = slices[..filled].iter().map(|slice| slice.len()).sum();
+            protocol.written(n).unwrap();
+            bytes += n;
+        }
+        bytes / HEADER_LEN
+    }
+
+    fn reply(protocol: &mut Protocol, seqnum: u32) {
+        let reply =
+            RetSubmit { seqnum, status: status::OK, actual_length: 0, start_frame: 0, packets: None, error_count: 0 };
+        let bytes = Header::RetSubmit(reply).encode();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            protocol.fill(|slices| rest.read_vectored(slices)).unwrap();
+            protocol.process().unwrap();
+        }
+    }
+
+    fn pass(protocol: &mut Protocol, now: &mut Instant) {
+        *now = protocol.deadline(|| *now).expect("something is being cancelled");
+        protocol.expire(*now).unwrap();
+    }
+
+    #[test]
+    fn what_ends_by_itself_within_the_grace_is_not_unlinked() {
+        let (mut protocol, mut now) = cancelled();
+        assert_eq!(sent(&mut protocol), 0);
+        reply(&mut protocol, 1);
+        reply(&mut protocol, 2);
+        pass(&mut protocol, &mut now);
+        assert_eq!(sent(&mut protocol), 0);
+        assert_eq!(protocol.deadline(|| now), None);
+    }
+
+    #[test]
+    fn what_does_not_end_by_itself_is_unlinked_after_the_grace() {
+        let (mut protocol, mut now) = cancelled();
+        let began = now;
+        pass(&mut protocol, &mut now);
+        assert_eq!(sent(&mut protocol), 1);
+        assert!(now - began >= GRACE);
+    }
+}

@@ -151,6 +151,12 @@ impl Table {
         Some((seqnum, victim))
     }
 
+    /// Whether the next transfer to unlink is one that somebody waits for.
+    pub(super) fn is_unlink_urgent(&self) -> bool {
+        let next = self.to_unlink.iter().find_map(|victim| self.entries.get(victim));
+        next.is_some_and(|entry| entry.is_control)
+    }
+
     /// All bytes of this submit have been handed to the kernel.
     pub(super) fn sent(&mut self, seqnum: u32) {
         if let Some(entry) = self.entries.get_mut(&seqnum) {
