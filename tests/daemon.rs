@@ -298,7 +298,8 @@ fn the_watchdog_of_systemd_is_fed() {
 #[test]
 fn the_tasks_of_a_daemon_are_listed_with_what_they_wait_for() {
     let bus = Bus::with(&[Zero]);
-    let daemon = Daemon::run(&(bus.device("zero", "") + &absent("d")));
+    let daemon = Daemon::run_unattached(&(bus.device("zero", "") + &absent("d")));
+    daemon.wait_status("zero", |zero| zero["state"] == "attached");
     let _reader = daemon.reader("zero/ep_81");
     let tasks = || -> Value {
         let shown = daemon.ask(&["status", "--tasks", "--json"]);
