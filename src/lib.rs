@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod log_writer;
 pub mod name;
 pub mod outlet;
+pub mod printable;
 pub mod reactor;
 pub mod request;
 pub mod selector;

@@ -8,20 +8,39 @@ use std::path::{Path, PathBuf};
 
 /// Every module of the crate, from the roof to the cellar, with those it may use. None may use one above itself.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("cli", &["daemon", "session", "capture", "serial", "request", "config", "selector", "name", "usb", "log_writer"]),
-    ("daemon", &["session", "capture", "outlet", "config", "usb", "log_writer"]),
-    ("session", &["bridge", "capture", "serial", "outlet", "usb", "request", "config", "selector", "name"]),
+    (
+        "cli",
+        &[
+            "daemon",
+            "session",
+            "capture",
+            "serial",
+            "request",
+            "config",
+            "selector",
+            "name",
+            "printable",
+            "usb",
+            "log_writer",
+        ],
+    ),
+    ("daemon", &["session", "capture", "outlet", "config", "printable", "usb", "log_writer"]),
+    (
+        "session",
+        &["bridge", "capture", "serial", "outlet", "usb", "request", "config", "selector", "name", "printable"],
+    ),
     ("bridge", &["outlet", "usb"]),
     ("capture", &["usb"]),
     ("serial", &["usb", "config", "reactor"]),
-    ("outlet", &["reactor"]),
+    ("outlet", &["reactor", "printable"]),
     ("usb", &["selector"]),
-    ("request", &["config"]),
+    ("request", &["config", "printable"]),
     ("config", &["selector", "name"]),
     ("selector", &[]),
     ("name", &[]),
     ("reactor", &[]),
     ("log_writer", &[]),
+    ("printable", &[]),
 ];
 
 #[test]

@@ -10,6 +10,7 @@ use super::own_ports;
 use super::status::{ask, headline, print_line};
 use super::{Failure, Outcome, run_dir};
 use crate::log_writer;
+use crate::printable;
 use crate::selector::{Remote, SelectorError};
 use crate::serial::board_name;
 use crate::session::DeviceStatus;
@@ -63,7 +64,7 @@ pub(super) async fn list(dir: Option<PathBuf>, args: ListArgs) -> Outcome {
     let ports = own_ports::ports(&bridged);
     let listing = Listing { bridged, local, ports, remote };
     if args.json {
-        let text = serde_json::to_string_pretty(&listing).map_err(Failure::run_time)?;
+        let text = printable::pretty_json(&listing).map_err(Failure::run_time)?;
         return print_line(&text).map(|()| 0);
     }
     show(&listing)

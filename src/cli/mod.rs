@@ -84,6 +84,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::daemon::default_run_dir;
 use crate::log_writer;
+use crate::printable;
 use crate::usb::{nusb, take_turns};
 use args::{Args, Command, ConfigCommand};
 
@@ -104,7 +105,7 @@ pub fn main() -> ExitCode {
     match dispatch(args) {
         Ok(code) => exit(code),
         Err(failure) => {
-            log_writer::print(format_args!("usbpipe: {}", failure.message));
+            log_writer::print(format_args!("usbpipe: {}", printable::lines(&failure.message)));
             ExitCode::from(failure.code)
         }
     }

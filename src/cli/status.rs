@@ -7,6 +7,7 @@ use super::reader::has_left;
 use super::{Failure, Outcome, run_dir};
 use crate::daemon::{Client, DaemonStatus, Reply, Request};
 use crate::log_writer;
+use crate::printable;
 use crate::session::{ClientStatus, DeviceStatus, PipeStatus};
 
 /// `usbpipe status`.
@@ -14,7 +15,7 @@ pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
     let dir = run_dir(dir)?;
     let devices = ask(&dir).await?;
     if json {
-        let text = serde_json::to_string_pretty(&devices).map_err(Failure::run_time)?;
+        let text = printable::pretty_json(&devices).map_err(Failure::run_time)?;
         return print_line(&text).map(|()| 0);
     }
     for device in &devices {
@@ -38,7 +39,7 @@ pub(super) async fn status(dir: Option<PathBuf>, json: bool) -> Outcome {
 pub(super) async fn tasks(dir: Option<PathBuf>, json: bool) -> Outcome {
     let daemon = ask_for_tasks(&run_dir(dir)?).await?;
     if json {
-        let text = serde_json::to_string_pretty(&daemon).map_err(Failure::run_time)?;
+        let text = printable::pretty_json(&daemon).map_err(Failure::run_time)?;
         return print_line(&text).map(|()| 0);
     }
     print_dropped(daemon.dropped_log_lines)?;
@@ -87,10 +88,10 @@ pub(super) async fn ask(dir: &Path) -> Result<Vec<DeviceStatus>, Failure> {
     }
 }
 
-/// One line on stdout. A reader that has gone ends the program quietly, as it would end `cat`.
+/// Lines on stdout, fit for a terminal. A reader that has gone ends the program quietly, as it would end `cat`.
 pub(super) fn print_line(line: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+    match writeln!(out, "{}", printable::lines(line)).and_then(|()| out.flush()) {
         Err(e) if has_left(&e) => {
             log_writer::flush();
             std::process::exit(0)

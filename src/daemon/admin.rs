@@ -12,6 +12,7 @@ use super::protocol::{MAX_REQUEST, Reply, Request};
 use super::{Devices, capture, passing};
 use crate::log_writer;
 use crate::outlet::{Departure, Peer};
+use crate::printable;
 use crate::session::{Events, Lease, PassedEnd, Surroundings, Tasks, TextLine, TextReader};
 use crate::usb::caught;
 
@@ -84,7 +85,7 @@ impl Service {
 /// Says why to a client that is one too many, which then finds the connection closed.
 fn refuse(stream: &Stream) {
     let reply = Reply::Error(format!("{MOST_CLIENTS} commands are connected to the daemon, and there can be no more"));
-    let _ = serde_json::to_string(&reply).map(|line| link::refuse(stream, &format!("{line}\n")));
+    let _ = printable::json(&reply).map(|line| link::refuse(stream, &format!("{line}\n")));
 }
 
 async fn client(stream: Stream, service: Service) {
@@ -227,7 +228,7 @@ fn open(source: ReadHalf, out: WriteHalf, devices: &Devices, device: &str, outle
         Err(e) => Err(format!("the connection cannot be used as an outlet: {e}")),
     };
     let reply = adopted.map_or_else(Reply::Error, |()| Reply::Ok(Vec::new()));
-    if let Ok(text) = serde_json::to_string(&reply) {
+    if let Ok(text) = printable::json(&reply) {
         given.say(&format!("{text}\n"));
     }
 }
@@ -243,15 +244,13 @@ fn peer_of(out: &WriteHalf, program: Option<String>) -> Peer {
 
 /// One line with a descriptor beside it.
 async fn send_with(out: &mut WriteHalf, value: &impl serde::Serialize, end: &PassedEnd) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    let sent = passing::send(out, &line, end).await?;
-    out.write_all(&line[sent..]).await
+    let line = printable::json(value)? + "\n";
+    let sent = passing::send(out, line.as_bytes(), end).await?;
+    out.write_all(&line.as_bytes()[sent..]).await
 }
 
 /// One line.
 pub(super) async fn send(out: &mut WriteHalf, value: &impl serde::Serialize) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    out.write_all(&line).await
+    let line = printable::json(value)? + "\n";
+    out.write_all(line.as_bytes()).await
 }

@@ -15,6 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use super::link::WriteHalf;
+use crate::printable;
 
 /// Lets one client at a time go on, once in a round of the reactor.
 #[derive(Clone, Default)]
@@ -83,7 +84,7 @@ impl Answers {
                 line.push(b',');
             }
             // What is written into memory cannot fail, and of these values each can be written.
-            let _ = serde_json::to_writer(&mut line, &value);
+            line.extend(printable::json(&value).unwrap_or_default().as_bytes());
             cost += piece.elapsed();
         }
         line.extend(tail.as_bytes());

@@ -1,5 +1,7 @@
 //! Who is at the other end of a connection, in words and numbers. It does not find out.
 
+use crate::printable::is_printable;
+
 /// A program that uses an outlet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
@@ -35,7 +37,7 @@ impl std::fmt::Display for Peer {
 
 /// A process may call itself anything, but it is not to draw on terminals.
 pub(super) fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    name.chars().map(|c| if is_printable(c) { c } else { '?' }).collect()
 }
 
 #[cfg(test)]
@@ -44,6 +46,6 @@ mod tests {
 
     #[test]
     fn a_name_is_not_let_loose_on_terminals() {
-        assert_eq!(printable("a\x1b[2Jb\n"), "a?[2Jb?");
+        assert_eq!(printable("a\x1b[2Jb\n\u{9b}\u{202e}"), "a?[2Jb???");
     }
 }

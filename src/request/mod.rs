@@ -14,6 +14,8 @@ mod words;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::printable::is_printable;
+
 pub use control::{ControlRequest, DescriptorKind};
 pub use serial::{Line, SerialRequest};
 
@@ -147,8 +149,7 @@ impl FromStr for Answer {
 
 /// Texts may quote what a device or a program sent, and one request gets one line.
 fn one_line(text: &str) -> String {
-    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text.chars().map(|c| if breaks(c) { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_printable(c) { c } else { ' ' }).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::DeviceStatus;
+use crate::printable::pretty_json;
 use crate::usb::descriptors::Descriptors;
 
 #[derive(Serialize)]
@@ -47,7 +48,7 @@ pub(super) fn render(status: &DeviceStatus, descriptors: Option<&Descriptors>) -
         device: descriptors,
         outlets: outlets.collect(),
     };
-    let mut text = serde_json::to_vec_pretty(&json).unwrap_or_default();
-    text.push(b'\n');
-    text
+    let mut text = pretty_json(&json).unwrap_or_default();
+    text.push('\n');
+    text.into_bytes()
 }

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 
 use super::limiter::{Limiter, Subject};
 use super::lock::lock;
+use crate::printable;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,10 +89,11 @@ impl Events {
 
     fn emit(&self, event: &str, device: &str, outlet: Option<&str>, text: String) {
         let name = outlet.map_or_else(|| device.to_owned(), |o| format!("{device}/{o}"));
+        let shown = printable::line(&text);
         match event {
-            "error" | "warning" | "loss" | "stall" | "refuse" => tracing::warn!("{name}: {event}: {text}"),
-            "open" | "close" => tracing::debug!("{name}: {event}: {text}"),
-            _ => tracing::info!("{name}: {event}: {text}"),
+            "error" | "warning" | "loss" | "stall" | "refuse" => tracing::warn!("{name}: {event}: {shown}"),
+            "open" | "close" => tracing::debug!("{name}: {event}: {shown}"),
+            _ => tracing::info!("{name}: {event}: {shown}"),
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let outlet = outlet.map(str::to_owned);

@@ -7,6 +7,8 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
+use crate::printable::is_printable;
+
 /// The line of the moment.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -80,7 +82,7 @@ fn printable(bytes: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => text.push_str("\\\\"),
-                c if c.is_control() && c != '\t' => escape(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c if !is_printable(c) && c != '\t' => escape(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
                 c => text.push(c),
             }
         }
@@ -168,6 +170,11 @@ mod tests {
         bytes
     }
 
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        assert_eq!(printable("\u{9b}2J\u{202e}\tgrün\x1b".as_bytes()), "\\xc2\\x9b2J\\xe2\\x80\\xae\tgrün\\x1b");
+    }
+
     proptest! {
         #[test]
         fn nothing_is_lost(
@@ -186,7 +193,7 @@ mod tests {
             }
             written.extend(lines.flush());
             prop_assert_eq!(read_back(&written), pieces.concat());
-            prop_assert!(written.iter().all(|line| !line.text.contains(|c: char| c.is_control() && c != '\t')));
+            prop_assert!(written.iter().all(|line| line.text.chars().all(|c| is_printable(c) || c == '\t')));
         }
     }
 }

@@ -7,6 +7,8 @@ use tokio::process::ChildStderr;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::printable::is_printable;
+
 /// Logs what a program says on its stderr, for as long as this lives.
 pub(super) struct Log(JoinHandle<()>);
 
@@ -64,7 +66,7 @@ impl Said {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         // A program may say anything, but it is not to draw on terminals.
-        (!text.is_empty()).then(|| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+        (!text.is_empty()).then(|| text.chars().map(|c| if is_printable(c) { c } else { ' ' }).collect())
     }
 }
 
@@ -93,7 +95,7 @@ mod tests {
             let mut lines: Vec<String> = chunks.iter().flat_map(|chunk| said.push(chunk)).collect();
             lines.extend(said.push(&[b'x'; 3 * LONGEST]));
             lines.extend(said.rest());
-            prop_assert!(lines.iter().all(|line| !line.is_empty() && !line.chars().any(char::is_control)));
+            prop_assert!(lines.iter().all(|line| !line.is_empty() && line.chars().all(is_printable)));
             prop_assert!(lines.iter().all(|line| line.chars().count() <= LONGEST), "{lines:?}");
             prop_assert!(lines.len() >= 3);
         }
