@@ -99,7 +99,8 @@ fn what_differs_between_systems_stays_in_files_named_after_it() {
 }
 
 /// What one system alone has, and uses in files of its own.
-const ALONE: &[&str] = &["fifo_in", "fifo_out", "holders", "orphan", "overlapped", "pipe", "security", "stream"];
+const ALONE: &[&str] =
+    &["descriptor", "fifo_in", "fifo_out", "holders", "node", "orphan", "overlapped", "pipe", "security", "stream"];
 
 #[test]
 fn what_a_system_has_by_a_name_the_other_has_too() {
@@ -119,6 +120,81 @@ fn what_a_system_has_by_a_name_the_other_has_too() {
         wrong.extend(lonely.map(|(name, systems)| format!("{}: {name}, only for {systems:?}", path.display())));
     }
     assert!(wrong.is_empty(), "without a counterpart on the other system:\n{}", wrong.join("\n"));
+}
+
+/// Files of the daemon that use paths, and for what. What is in run dirs is reached through `outlet/dir_*.rs` alone, which
+/// opens by descriptors.
+const BY_PATH: &[(&str, &str)] = &[
+    ("outlet/descriptor_unix.rs", "terminals of the kernel, and /proc/self/fd"),
+    ("outlet/descriptors_unix.rs", "/dev/null"),
+    ("outlet/dir_unix.rs", "the run dir itself, and the entries of a descriptor"),
+    ("outlet/dir_windows.rs", "the folder of a prefix"),
+    ("outlet/holders_linux.rs", "/proc"),
+    ("outlet/peer_linux.rs", "/proc"),
+    ("outlet/pipe_windows.rs", "named pipes"),
+    ("outlet/socket_unix.rs", "/dev/null"),
+    ("daemon/client.rs", "whether the service's run dir is there"),
+    ("daemon/link_unix.rs", "/dev/null, and a command's connection"),
+    ("daemon/passing_windows.rs", "a command's connection"),
+    ("daemon/passed_unix.rs", "the address of a socket of systemd's"),
+    ("session/pass/own_unix.rs", "/dev/fd"),
+    ("session/pass/pair_windows.rs", "a type of handles"),
+    ("session/pass/own_windows.rs", "a type of handles"),
+    ("session/port_watch.rs", "ports in /dev"),
+    ("session/program/process.rs", "programs of the configuration"),
+];
+
+/// Calls that take paths.
+const CALLS: &[&str] = &[
+    "fs::read",
+    "fs::write",
+    "fs::remove",
+    "fs::create",
+    "fs::rename",
+    "fs::metadata",
+    "fs::symlink",
+    "fs::set_permissions",
+    "fs::copy",
+    "fs::hard_link",
+    "fs::exists",
+    "OpenOptions",
+    "File::open",
+    "File::create",
+    "UnixListener::bind",
+    "UnixStream::connect",
+    "mkfifo(",
+    "mkdir(",
+    "symlink(",
+    "unlink(",
+    "fcntl::open",
+    "openat(",
+    "chmod(",
+    "chown(",
+    "canonicalize(",
+    "read_link(",
+    ".exists()",
+];
+
+#[test]
+fn run_dirs_are_reached_through_descriptors_alone() {
+    let mut wrong = Vec::new();
+    for (path, text) in files() {
+        let name = path.strip_prefix(source()).unwrap().to_str().unwrap().to_owned();
+        let is_daemon = ["bridge/", "daemon/", "outlet/", "session/", "cli/alone.rs", "cli/demo.rs", "cli/run.rs"];
+        let is_test = name.contains("/tests");
+        if is_test
+            || !is_daemon.iter().any(|part| name.starts_with(part))
+            || BY_PATH.iter().any(|(known, _)| *known == name)
+        {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        for (number, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            let calls = CALLS.iter().filter(|call| line.contains(**call));
+            wrong.extend(calls.map(|call| format!("{name}:{}: {call}", number + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "by path; see `src/outlet/dir_unix.rs`:\n{}", wrong.join("\n"));
 }
 
 #[test]

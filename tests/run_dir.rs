@@ -25,7 +25,7 @@ fn outlets_are_for_their_owner_and_their_group() {
     let bus = Bus::with(&[Zero, Uno]);
     let daemon = Daemon::run(&format!("{}{}", bus.device("zero", ""), bus.device("uno", "")));
     let expected = [
-        ("", 0o750),
+        ("", 0o711),
         ("admin.sock", 0o660),
         ("zero", 0o750),
         ("zero/ep_81", 0o640),

@@ -62,9 +62,9 @@ fn the_user_of_the_service_is_made_as_described() {
 fn service_socket_and_tmpfiles_mean_one_directory() {
     let read = |name: &str| fs::read_to_string(folder().join(name)).unwrap();
     assert!(read("usbpipe.service").contains("run --dir /run/usbpipe -c /etc/usbpipe/usbpipe.toml"));
-    assert!(read("usbpipe.service").contains("\nRuntimeDirectory=usbpipe\nRuntimeDirectoryMode=0750\n"));
+    assert!(read("usbpipe.service").contains("\nRuntimeDirectory=usbpipe\nRuntimeDirectoryMode=0711\n"));
     assert!(read("usbpipe.socket").contains("\nListenStream=/run/usbpipe/admin.sock\n"));
-    assert!(read("tmpfiles.d/usbpipe.conf").contains("\nd /run/usbpipe 0750 usbpipe usbpipe -\n"));
+    assert!(read("tmpfiles.d/usbpipe.conf").contains("\nd /run/usbpipe 0711 usbpipe usbpipe -\n"));
 }
 
 #[test]

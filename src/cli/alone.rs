@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::options::BridgeArgs;
-use super::own_place::private_dir;
 use super::signals::Signals;
 use super::{Failure, appearing};
 use crate::config::{DeviceConfig, EndpointDefaults};
@@ -33,11 +32,10 @@ impl Alone {
             config.serial = Some(options.serial_line(&config));
             config.endpoints = EndpointDefaults::default();
         }
-        let dir = private_dir(&format!("usbpipe-alone-{}", std::process::id()));
         let device = config.name.clone();
         let mut signals = Signals::new()?;
-        let daemon = Daemon::start(&dir, Vec::new(), None).await.map_err(Failure::run_time)?;
-        let mut alone = Self { daemon, dir, device };
+        let daemon = Daemon::start_private("usbpipe-alone").await.map_err(Failure::run_time)?;
+        let mut alone = Self { dir: daemon.dir(), daemon, device };
         let problem = tokio::select! {
             taken = alone.take(config) => match taken {
                 Ok(()) => return Ok(alone),

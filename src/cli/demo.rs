@@ -13,27 +13,31 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::lifetime::Lifetime;
-use super::own_place::{demo_dir, demo_outlets, demo_tour};
+use super::own_place::{control, demo_outlets, demo_tour};
 use super::signals::Signals;
 use super::status::print_line;
 use super::{Failure, Outcome, run_dir};
 use crate::config::DeviceConfig;
-use crate::daemon::Daemon;
+use crate::daemon::{Beside, Daemon};
 use crate::selector::Remote;
 
 /// `usbpipe demo`.
 pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
-    // A demo needs no preparation, not even a place for run dirs.
-    let dir = run_dir(dir).unwrap_or_else(|_| demo_dir());
     let mut signals = Signals::new()?;
     let mock = Mock::new(&DeviceKind::ALL);
     let busids = mock.busids();
     let listener = bind()?;
     let port = listener.local_addr().map_err(Failure::run_time)?.port();
     let mut configs = busids.into_iter().map(|(name, busid)| device(&name, busid, port));
-    // The daemon makes the run dir, so it comes first.
-    let mut daemon = Daemon::start(&dir, Vec::new(), None).await.map_err(Failure::run_time)?;
-    let devices = match Devices::start(mock, listener, &dir.join("mock.sock")) {
+    // The daemon makes the run dir, so it comes first. A demo needs no preparation, not even a place for run dirs.
+    let daemon = match run_dir(dir) {
+        Ok(dir) => Daemon::start(&dir, Vec::new(), None).await,
+        Err(_) => Daemon::start_private("usbpipe-demo").await,
+    };
+    let mut daemon = daemon.map_err(Failure::run_time)?;
+    let dir = daemon.dir();
+    let control = daemon.listen_beside("mock.sock").map_err(io::Error::other);
+    let devices = match control.and_then(|control| Devices::start(mock, listener, control)) {
         Ok(devices) => devices,
         Err(e) => {
             daemon.end().await;
@@ -63,8 +67,6 @@ pub(super) async fn demo(dir: Option<PathBuf>) -> Outcome {
         Err(Failure::run_time("the simulated devices did not appear; run it again with -v to see why"))
     };
     devices.end();
-    // The run dir could not be removed while mock.sock stood in it.
-    let _ = std::fs::remove_dir(&dir);
     outcome
 }
 
@@ -95,15 +97,14 @@ struct Devices {
 }
 
 impl Devices {
-    fn start(mock: Mock, listener: std::net::TcpListener, control: &Path) -> io::Result<Self> {
+    fn start(mock: Mock, listener: std::net::TcpListener, beside: Beside) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let listener = TcpListener::from_std(listener)?;
-        let (control, guard) = firmware_mock::os::bind_control(control)?;
+        let control = control(beside)?;
         drop(entered);
         let thread = std::thread::Builder::new().name("devices".to_owned()).spawn(move || {
-            let _guard = guard;
             let shutdown = async {
                 let _ = stopped.await;
             };

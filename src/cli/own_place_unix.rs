@@ -1,14 +1,18 @@
-//! Files that are this user's: where a demo may stand, and what nobody else may read.
+//! Files that are this user's: what a demo has, and what nobody else may read.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use firmware_mock::os::ControlListener;
 
 use crate::config::OutletKind;
+use crate::daemon::Beside;
 
-/// Where a demo stands if there is no place for run dirs.
-pub(super) fn demo_dir() -> PathBuf {
-    private_dir(&format!("usbpipe-demo-{}", nix::unistd::getuid()))
+/// Where a demo's faults are asked for.
+pub(super) fn control(beside: Beside) -> io::Result<ControlListener> {
+    ControlListener::from_std(beside)
 }
 
 /// What programs find in a demo.
@@ -28,11 +32,6 @@ pub(super) fn demo_tour(dir: &Path, program: &str) -> String {
   {program} --dir {d} control regs 'out 0x40 1 0 0 cafe'                       # the control pipe
   {program} --dir {d} status                                                   # what has moved so far"
     )
-}
-
-/// Where a daemon stands that nobody shall look for.
-pub(super) fn private_dir(name: &str) -> PathBuf {
-    std::env::temp_dir().join(name)
 }
 
 /// How a file is made that this user alone can read.

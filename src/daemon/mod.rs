@@ -34,7 +34,7 @@ mod protocol;
 mod run_dir;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ use tokio::time::timeout;
 
 pub use client::{Client, ClientError};
 pub use passed::{Passed, passed_socket};
-pub use place::default_run_dir;
+pub use place::{Beside, default_run_dir};
 pub use protocol::{DaemonStatus, Reply, Request};
 
 #[cfg(windows)]
@@ -80,12 +80,28 @@ impl Daemon {
     /// # Errors
     /// [`DirError`] when another daemon has the run dir, or something in it cannot be made.
     pub async fn start(path: &Path, configs: Vec<DeviceConfig>, admin: Option<Passed>) -> Result<Self, DirError> {
+        Self::start_in(RunDir::take(path)?, configs, admin).await
+    }
+
+    /// The same without devices, in a run dir that is made for it, for this user alone.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_private(prefix: &str) -> Result<Self, DirError> {
+        Self::start_in(RunDir::take_private(prefix)?, Vec::new(), None).await
+    }
+
+    async fn start_in(
+        mut run_dir: RunDir,
+        configs: Vec<DeviceConfig>,
+        admin: Option<Passed>,
+    ) -> Result<Self, DirError> {
         outlet::raise_limit();
-        let mut run_dir = RunDir::take(path)?;
         let names: HashSet<&str> = configs.iter().map(|c| c.name.as_str()).collect();
         run_dir.clear_leftovers(names);
-        let watcher = Watcher::new().map_err(|e| DirError::from_io(path, "cannot watch FIFOs (inotify)", e))?;
-        let journal = Arc::new(Journal::new(run_dir.dir().file_path(JOURNAL)));
+        let cannot = |e| DirError::from_io(run_dir.dir().path(), "cannot watch FIFOs (inotify)", e);
+        let watcher = Watcher::new().map_err(cannot)?;
+        let journal = Arc::new(Journal::new(run_dir.dir()));
         let restoring = journal.clone();
         let _ = tokio::task::spawn_blocking(move || restoring.restore()).await;
         let own = Own::default();
@@ -174,6 +190,19 @@ impl Daemon {
         }
     }
 
+    /// The run dir, for people and commands.
+    pub fn dir(&self) -> PathBuf {
+        self.run_dir.dir().path().to_owned()
+    }
+
+    /// Another place in the run dir where programs connect, which is gone at the end.
+    ///
+    /// # Errors
+    /// [`DirError`] when something else is in the way.
+    pub fn listen_beside(&mut self, name: &str) -> Result<Beside, DirError> {
+        self.run_dir.listen_beside(name)
+    }
+
     /// What its keepers share of this machine's own devices.
     pub fn own(&self) -> &Own {
         &self.surroundings.own
@@ -226,8 +255,6 @@ pub const END_LIMIT: Duration = Duration::from_secs(2);
 const DEVICES_END: Duration = Duration::from_millis(1500);
 /// How long the end waits for programs to take what was written for them, where only this process has it.
 const LAST_WRITES: Duration = Duration::from_millis(800);
-/// Beside the devices in the run dir, while a kernel driver is sent away.
-const JOURNAL: &str = "detached";
 
 impl Devices {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {

@@ -1,16 +1,16 @@
 //! Where a daemon and its commands meet on Unix. It serves nobody.
 
 use std::env;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::socket::{Backlog, listen};
 use tokio::net::UnixListener;
 
 use super::link::Listener;
 use super::passed::Passed;
-use crate::outlet::{Access, Dir, DirError};
+use crate::outlet::{Access, Dir, DirError, SocketKind};
 
 /// Where the run dir is if nobody says: `$USBPIPE_DIR`, else `/run/usbpipe` for root, else
 /// `$XDG_RUNTIME_DIR/usbpipe`.
@@ -44,21 +44,28 @@ pub(super) fn take(passed: Passed) -> io::Result<Listener> {
 /// # Errors
 /// [`DirError`] when something else is in the way.
 pub(super) fn bind(dir: &Dir) -> Result<Listener, DirError> {
-    let path = dir.socket_path(ADMIN)?;
-    let listener = UnixListener::bind(&path).map_err(|e| DirError::from_io(&path, "cannot bind the socket", e))?;
-    dir.set_access(ADMIN, 0o660, &Access::default()).inspect_err(|_| dir.remove(ADMIN))?;
-    Ok(Listener::of(listener))
+    let listening = listen_beside(dir, ADMIN)?;
+    let cannot = |e| DirError::from_io(&dir.path().join(ADMIN), "cannot serve on the socket", e);
+    UnixListener::from_std(listening).map(Listener::of).map_err(cannot)
 }
 
-/// Whether the file that is held is still the one of this name.
-pub(super) fn is_still_there(lock: &File, path: &Path) -> bool {
-    let held = lock.metadata().map(|m| (m.dev(), m.ino()));
-    let named = std::fs::symlink_metadata(path).map(|m| (m.dev(), m.ino()));
-    matches!((held, named), (Ok(a), Ok(b)) if a == b)
+/// Another place in the run dir where programs connect.
+pub type Beside = std::os::unix::net::UnixListener;
+
+/// Listens on a socket in the run dir, in place of one that a killed daemon left.
+///
+/// # Errors
+/// [`DirError`] when something else is in the way.
+pub(super) fn listen_beside(dir: &Dir, name: &str) -> Result<Beside, DirError> {
+    let fd = dir.bind(name, SocketKind::Stream, SOCKET_MODE, &Access::default())?;
+    let cannot = |e: Errno| DirError::from_io(&dir.path().join(name), "cannot listen on the socket", e.into());
+    listen(&fd, Backlog::MAXCONN).map_err(cannot)?;
+    Ok(fd.into())
 }
 
 /// The socket's name in the run dir.
 pub(super) const ADMIN: &str = "admin.sock";
+const SOCKET_MODE: u32 = 0o660;
 /// What those can do who may not talk to a daemon.
 pub(super) const MAY_NOT: &str = "join the group that owns admin.sock there";
 /// The run dir of the service.

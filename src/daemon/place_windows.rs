@@ -1,9 +1,8 @@
 //! Where a daemon and its commands meet on Windows. It serves nobody.
 
 use std::env;
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::link::Listener;
 use super::passed::Passed;
@@ -36,9 +35,15 @@ pub(super) fn bind(dir: &Dir) -> Result<Listener, DirError> {
     Listener::bind(dir, ADMIN, Shape { direction: Direction::Both, messages: false }, security)
 }
 
-/// Whether the file that is held is still the one of this name: nobody can remove one that is locked.
-pub(super) fn is_still_there(_lock: &File, path: &Path) -> bool {
-    path.is_file()
+/// Another name below the prefix, for a pipe that somebody else makes.
+pub type Beside = PathBuf;
+
+/// The name of that pipe.
+///
+/// # Errors
+/// None; elsewhere something may be in the way.
+pub(super) fn listen_beside(dir: &Dir, name: &str) -> Result<Beside, DirError> {
+    Ok(dir.path().join(name))
 }
 
 /// The pipe's name in the run dir.

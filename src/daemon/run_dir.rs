@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::link::Listener;
 use super::passed::Passed;
-use super::place::{self, ADMIN, is_still_there};
+use super::place::{self, ADMIN, Beside};
 use crate::outlet::{Access, Dir, DirError};
 
 /// A run dir that this process owns.
@@ -17,26 +17,35 @@ pub(super) struct RunDir {
     /// Held, not used: the lock lasts as long as the file is open.
     lock: File,
     made: bool,
-    /// Whether `admin.sock` is this process's to remove.
-    bound: bool,
+    /// Sockets that are this process's to remove.
+    bound: Vec<String>,
 }
 
 impl RunDir {
     /// Opens or makes the directory and locks it against other daemons.
     pub(super) fn take(path: &Path) -> Result<Self, DirError> {
         let (dir, made) = Dir::open_or_create(path)?;
+        Self::lock(dir, made)
+    }
+
+    /// The same of a new one, which has a name of its own.
+    pub(super) fn take_private(prefix: &str) -> Result<Self, DirError> {
+        Self::lock(Dir::private(prefix)?, true)
+    }
+
+    fn lock(dir: Dir, made: bool) -> Result<Self, DirError> {
         loop {
             let mut lock = dir.open_file(LOCK)?;
             match lock.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(taken(path, &mut lock)),
+                Err(TryLockError::WouldBlock) => return Err(taken(dir.path(), &mut lock)),
                 Err(TryLockError::Error(e)) => return Err(DirError::from_io(&dir.file_path(LOCK), "cannot lock", e)),
             }
             // A daemon that ended in between may have removed the file that was locked here.
-            if is_still_there(&lock, &dir.file_path(LOCK)) {
+            if dir.holds(LOCK, &lock) {
                 let _ = lock.set_len(0);
                 let _ = lock.write_all(format!("{}\n", std::process::id()).as_bytes());
-                return Ok(Self { dir: Arc::new(dir), lock, made, bound: false });
+                return Ok(Self { dir: Arc::new(dir), lock, made, bound: Vec::new() });
             }
         }
     }
@@ -70,15 +79,20 @@ impl RunDir {
     /// Makes the place where commands connect, instead of one that a killed daemon left.
     pub(super) fn bind_admin(&mut self) -> Result<Listener, DirError> {
         let listener = place::bind(&self.dir)?;
-        self.bound = true;
+        self.bound.push(ADMIN.to_owned());
         Ok(listener)
+    }
+
+    /// Makes another place where programs connect, which is gone at the end.
+    pub(super) fn listen_beside(&mut self, name: &str) -> Result<Beside, DirError> {
+        let beside = place::listen_beside(&self.dir, name)?;
+        self.bound.push(name.to_owned());
+        Ok(beside)
     }
 
     /// Removes what is left, and the directory itself if it was made by this process.
     pub(super) fn remove(self) {
-        if self.bound {
-            self.dir.remove(ADMIN);
-        }
+        self.bound.iter().for_each(|name| self.dir.remove(name));
         self.dir.remove(LOCK);
         // Where a file that is open goes only when it is closed, the directory would not be empty.
         drop(self.lock);

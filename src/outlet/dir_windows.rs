@@ -28,6 +28,14 @@ impl Dir {
         Ok((Self { pipes: Path::new(PIPES).join(name), folder }, is_new))
     }
 
+    /// A prefix that no other process takes.
+    ///
+    /// # Errors
+    /// [`DirError`] when its folder cannot be made.
+    pub fn private(prefix: &str) -> Result<Self, DirError> {
+        Ok(Self::open_or_create(&Path::new(PIPES).join(format!("{prefix}-{}", std::process::id())))?.0)
+    }
+
     /// What the names of its pipes begin with, after `\\.\pipe\`. Makes nothing.
     ///
     /// # Errors
@@ -48,22 +56,33 @@ impl Dir {
         Ok(Self { pipes: self.pipes.join(name), folder })
     }
 
-    /// A second hold on the same directory.
-    ///
-    /// # Errors
-    /// None; elsewhere there may be no more descriptors.
-    pub fn try_clone(&self) -> Result<Self, DirError> {
-        Ok(self.clone())
-    }
-
-    /// Replaces the file `name` as a whole: readers see the old or the new content, never a part.
+    /// Replaces the file `name` as a whole: readers see the old or the new content, never a part. Who may read it is the
+    /// folder's matter.
     ///
     /// # Errors
     /// [`DirError`] when it cannot be written.
-    pub fn write_file(&self, name: &str, content: &[u8]) -> Result<(), DirError> {
+    pub fn write_file(&self, name: &str, content: &[u8], _mode: u32, _access: &Access) -> Result<(), DirError> {
         let (path, temporary) = (self.file_path(name), self.file_path(&format!(".{name}.new")));
         let written = fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, &path));
         written.map_err(|e| DirError::from_io(&path, "cannot write", e))
+    }
+
+    /// What the file `name` holds; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`DirError`] when it cannot be read.
+    pub fn read_file(&self, name: &str) -> Result<Option<String>, DirError> {
+        let path = self.file_path(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(DirError::from_io(&path, "cannot read", e)),
+        }
+    }
+
+    /// Whether the file `name` is the one that is open here: nobody can remove one that is locked.
+    pub fn holds(&self, name: &str, _file: &File) -> bool {
+        self.file_path(name).is_file()
     }
 
     /// Removes the file `name`; one that is not there is as good.

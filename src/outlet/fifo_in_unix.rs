@@ -16,20 +16,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
 use tokio::net::unix::pipe::Sender;
 use tokio::time::{Sleep, sleep};
 
+use super::descriptor::reopen;
 use super::fifo_out::read_out;
 use super::holders::holders;
 use super::socket::bytes_waiting;
-use super::{Changes, CompetingReaders, Sink, StandingSink, Watcher};
+use super::{Changes, CompetingReaders, Node, Sink, StandingSink, Watcher};
 
 /// The daemon's end of a FIFO that programs read.
 pub struct InFifo {
-    path: PathBuf,
+    node: Node,
     end: Option<OwnedFd>,
     /// A second descriptor of `end` in the reactor, while somebody waits for room.
     active: Option<Sender>,
@@ -42,22 +42,27 @@ pub struct InFifo {
 }
 
 impl InFifo {
-    /// Takes charge of the FIFO at `path`. With `packet_mode` each write is one read for the program (pipe(2),
+    /// Takes charge of this FIFO. With `packet_mode` each write is one read for the program (pipe(2),
     /// O_DIRECT), as long as it has at most 4096 bytes.
     ///
     /// # Errors
     /// Those of open(2), inotify(7) and fcntl(2).
-    pub fn new(path: PathBuf, watcher: &Watcher, packet_mode: bool) -> io::Result<Self> {
-        let end = Some(open_write_end(&path, packet_mode)?);
-        let changes = watcher.watch_each(&path)?;
-        let fifo = Self { path, end, active: None, anchor: None, changes, second_look: None, packet_mode };
+    pub fn new(mut node: Node, watcher: &Watcher, packet_mode: bool) -> io::Result<Self> {
+        let end = Some(open_write_end(&mut node, packet_mode)?);
+        let changes = watcher.watch_each(&node.inner_path())?;
+        let fifo = Self { node, end, active: None, anchor: None, changes, second_look: None, packet_mode };
         fifo.changes.competing().start(usize::from(fifo.has_reader()));
         Ok(fifo)
     }
 
-    /// Where it stands.
+    /// Where it is, for people.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.node.path()
+    }
+
+    /// Where it is, for the kernel.
+    pub fn inner_path(&self) -> PathBuf {
+        self.node.inner_path()
     }
 
     /// Whether any program has it open for reading.
@@ -88,34 +93,45 @@ impl InFifo {
         }
     }
 
+    /// The FIFO as it is open here, in whichever direction.
+    fn held(&self) -> Option<&OwnedFd> {
+        self.end.as_ref().or(self.anchor.as_ref().map(|(end, _)| end))
+    }
+
+    /// A read end of the same FIFO, whatever its name leads to by now.
+    fn reader(&self) -> Option<OwnedFd> {
+        self.held().and_then(|held| reopen(held, READ_FLAGS).ok())
+    }
+
     /// Readers get what the FIFO holds and then end of file; whoever opens it now waits.
     ///
     /// # Errors
     /// Those of open(2); it then stays as it was.
     pub fn end(&mut self) -> io::Result<()> {
-        if self.end.is_some() {
+        if let Some(end) = &self.end {
             self.changes.competing().mute();
             let had_reader = self.has_reader();
-            self.anchor = Some((open(&self.path, READ_FLAGS, Mode::empty())?, had_reader));
+            self.anchor = Some((reopen(end, READ_FLAGS)?, had_reader));
             self.active = None;
             self.end = None;
         }
         Ok(())
     }
 
-    /// Undoes [`InFifo::end`]. Readers from before it get a moment to see the end of file that they were promised.
+    /// Undoes [`InFifo::end`]. Readers from before it get a moment to see the end of file that they were promised. A FIFO that
+    /// was removed is made anew.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// Those of open(2); what was put in the place of the FIFO. It stays ended then.
     pub async fn begin(&mut self) -> io::Result<()> {
-        if self.end.is_none() {
-            if let Some((_, true)) = self.anchor {
-                let_programs_leave(&self.path).await;
+        if self.node.is_removed()? || self.end.is_none() {
+            if let (None, Some((_, true))) = (&self.end, &self.anchor) {
+                let_programs_leave(&self.node.inner_path()).await;
             }
-            self.end = Some(open_write_end(&self.path, self.packet_mode)?);
-            self.anchor = None;
+            self.end = Some(open_write_end(&mut self.node, self.packet_mode)?);
+            (self.anchor, self.active) = (None, None);
             // What this process did to the FIFO is no news.
-            self.changes.renew(&self.path)?;
+            self.changes.renew(&self.node.inner_path())?;
             self.changes.competing().start(usize::from(self.has_reader()));
         }
         Ok(())
@@ -139,19 +155,16 @@ impl StandingSink for InFifo {
     }
 
     fn discard(&mut self) -> usize {
-        let unread = open(&self.path, READ_FLAGS, Mode::empty()).map_err(io::Error::from);
-        unread.and_then(|end| read_out(&end)).unwrap_or(0)
+        self.reader().and_then(|end| read_out(&end).ok()).unwrap_or(0)
     }
 
     fn take_back(&mut self) -> Vec<u8> {
-        let held = self.end.as_ref().or(self.anchor.as_ref().map(|(end, _)| end));
-        let mut bytes = vec![0; held.map_or(0, bytes_waiting)];
+        let mut bytes = vec![0; self.held().map_or(0, bytes_waiting)];
         if bytes.is_empty() {
             return bytes;
         }
-        let unread = open(&self.path, READ_FLAGS, Mode::empty());
         // One read takes all of it at once: pipe(7), and nobody can come in between.
-        let n = unread.and_then(|end| nix::unistd::read(end, &mut bytes)).unwrap_or(0);
+        let n = self.reader().and_then(|end| nix::unistd::read(end, &mut bytes).ok()).unwrap_or(0);
         bytes.truncate(n);
         bytes
     }
@@ -229,9 +242,9 @@ pub(super) fn enlarge(fd: &OwnedFd) {
 }
 
 /// Opens a write end although no program reads: for a moment a descriptor of both directions plays the reader.
-fn open_write_end(path: &Path, packet_mode: bool) -> io::Result<OwnedFd> {
-    let _both = open(path, OFlag::O_RDWR | COMMON_FLAGS, Mode::empty())?;
-    let fd = open(path, OFlag::O_WRONLY | COMMON_FLAGS, Mode::empty())?;
+fn open_write_end(node: &mut Node, packet_mode: bool) -> io::Result<OwnedFd> {
+    let both = node.open(OFlag::O_RDWR)?;
+    let fd = reopen(&both, WRITE_FLAGS)?;
     if packet_mode {
         let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
         fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_DIRECT))?;
@@ -247,8 +260,8 @@ fn has_error(fd: &OwnedFd) -> bool {
     }
 }
 
-pub(super) const COMMON_FLAGS: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
-pub(super) const READ_FLAGS: OFlag = OFlag::O_RDONLY.union(COMMON_FLAGS);
+const READ_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK);
+pub(super) const WRITE_FLAGS: OFlag = OFlag::O_WRONLY.union(OFlag::O_NONBLOCK);
 /// Linux tells of a close just before it takes effect, so a closer that is interrupted there still looks like a reader.
 const SECOND_LOOKS: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(50), Duration::from_secs(1)];
 /// Bytes; four transfers of the default size.

@@ -11,25 +11,25 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
 use nix::unistd::read;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::fifo_in::{COMMON_FLAGS, READ_FLAGS, enlarge, let_programs_leave};
+use super::descriptor::reopen;
+use super::fifo_in::{WRITE_FLAGS, enlarge, let_programs_leave};
 use super::socket::bytes_waiting;
-use super::{Changes, Source, StandingSource, Watcher};
+use super::{Changes, Node, Source, StandingSource, Watcher};
 use crate::reactor::ShortReads;
 
 /// The daemon's end of a FIFO that programs write.
 pub struct OutFifo {
-    path: PathBuf,
+    node: Node,
     end: Option<OwnedFd>,
     /// A second descriptor of `end` in the reactor, while a writer is there.
     active: Option<AsyncFd<OwnedFd>>,
@@ -40,19 +40,19 @@ pub struct OutFifo {
 }
 
 impl OutFifo {
-    /// Takes charge of the FIFO at `path`.
+    /// Takes charge of this FIFO.
     ///
     /// # Errors
     /// Those of open(2) and inotify(7).
-    pub fn new(path: PathBuf, watcher: &Watcher) -> io::Result<Self> {
-        let end = open_read_end(&path)?;
-        let changes = watcher.watch(&path)?;
-        Ok(Self { path, end: Some(end), active: None, reads: ShortReads::default(), had_writer: false, changes })
+    pub fn new(mut node: Node, watcher: &Watcher) -> io::Result<Self> {
+        let end = open_read_end(&mut node)?;
+        let changes = watcher.watch(&node.inner_path())?;
+        Ok(Self { node, end: Some(end), active: None, reads: ShortReads::default(), had_writer: false, changes })
     }
 
-    /// Where it stands.
+    /// Where it is, for people.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.node.path()
     }
 
     /// Whether a program has it open for writing, or bytes of one that has gone are left.
@@ -91,16 +91,19 @@ impl OutFifo {
         read_out(&end)
     }
 
-    /// Undoes [`OutFifo::end`]. Writers from before it get a moment to see the EPIPE that they were promised.
+    /// Undoes [`OutFifo::end`]. Writers from before it get a moment to see the EPIPE that they were promised. A FIFO that was
+    /// removed is made anew.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// Those of open(2); what was put in the place of the FIFO. It stays ended then.
     pub async fn begin(&mut self) -> io::Result<()> {
-        if self.end.is_none() {
-            if self.had_writer {
-                let_programs_leave(&self.path).await;
+        if self.node.is_removed()? || self.end.is_none() {
+            if self.end.is_none() && self.had_writer {
+                let_programs_leave(&self.node.inner_path()).await;
             }
-            self.end = Some(open_read_end(&self.path)?);
+            self.end = Some(open_read_end(&mut self.node)?);
+            self.active = None;
+            self.changes.renew(&self.node.inner_path())?;
         }
         Ok(())
     }
@@ -156,9 +159,9 @@ fn register(end: &OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Opens a read end that reports a hang-up while nobody writes: Linux does so only after a first writer has been.
-fn open_read_end(path: &Path) -> io::Result<OwnedFd> {
-    let end = open(path, READ_FLAGS, Mode::empty())?;
-    let _first_writer = open(path, OFlag::O_WRONLY | COMMON_FLAGS, Mode::empty())?;
+fn open_read_end(node: &mut Node) -> io::Result<OwnedFd> {
+    let end = node.open(OFlag::O_RDONLY)?;
+    let _first_writer = reopen(&end, WRITE_FLAGS)?;
     Ok(end)
 }
 

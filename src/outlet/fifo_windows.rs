@@ -6,6 +6,17 @@ use std::task::{Context, Poll};
 
 use super::{CompetingReaders, Sink, Source, StandingSink, StandingSource, Watcher};
 
+/// The name of one.
+#[derive(Debug, Clone)]
+pub enum Node {}
+
+impl Node {
+    /// Where it would be.
+    pub fn path(&self) -> &Path {
+        match *self {}
+    }
+}
+
 /// What several programs would read.
 pub enum InFifo {}
 
@@ -17,7 +28,7 @@ impl InFifo {
     ///
     /// # Errors
     /// `Unsupported`, always.
-    pub fn new(_path: PathBuf, _watcher: &Watcher, _packet_mode: bool) -> io::Result<Self> {
+    pub fn new(_node: Node, _watcher: &Watcher, _packet_mode: bool) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -42,6 +53,11 @@ impl InFifo {
         match *self {}
     }
 
+    /// Where it would be for the system.
+    pub fn inner_path(&self) -> PathBuf {
+        match *self {}
+    }
+
     /// Told of second readers.
     pub fn competing(&self) -> CompetingReaders {
         match *self {}
@@ -53,7 +69,7 @@ impl OutFifo {
     ///
     /// # Errors
     /// `Unsupported`, always.
-    pub fn new(_path: PathBuf, _watcher: &Watcher) -> io::Result<Self> {
+    pub fn new(_node: Node, _watcher: &Watcher) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -15,6 +15,9 @@ mod departure;
 #[path = "departure_windows.rs"]
 mod departure;
 #[cfg(unix)]
+#[path = "descriptor_unix.rs"]
+mod descriptor;
+#[cfg(unix)]
 #[path = "descriptors_unix.rs"]
 mod descriptors;
 #[cfg(windows)]
@@ -49,6 +52,9 @@ mod fifo_windows;
 #[cfg(target_os = "linux")]
 #[path = "holders_linux.rs"]
 mod holders;
+#[cfg(unix)]
+#[path = "node_unix.rs"]
+mod node;
 #[cfg(windows)]
 #[path = "overlapped_windows.rs"]
 mod overlapped;
@@ -106,9 +112,11 @@ pub use fifo_in::InFifo;
 #[cfg(unix)]
 pub use fifo_out::OutFifo;
 #[cfg(windows)]
-pub use fifo_windows::{InFifo, OutFifo};
+pub use fifo_windows::{InFifo, Node, OutFifo};
 #[cfg(target_os = "linux")]
 pub use holders::openers;
+#[cfg(unix)]
+pub use node::Node;
 #[cfg(windows)]
 pub use overlapped::written;
 pub use peer::Peer;

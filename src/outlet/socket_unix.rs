@@ -2,13 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::c_int;
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
+use nix::sys::socket::{Backlog, SockFlag, accept4, listen};
 use nix::sys::stat::{SFlag, fstat};
 use socket2::{SockRef, Type};
 use tokio::io::Interest;
@@ -66,10 +65,8 @@ impl Listener {
     /// # Errors
     /// [`DirError`] when the name is taken by something else, or the socket cannot be made.
     pub fn bind(dir: &Dir, name: &str, kind: SocketKind, default_mode: u32, access: &Access) -> Result<Self, DirError> {
-        let path = dir.socket_path(name)?;
-        let cannot = |e: io::Error| DirError::from_io(&path, "cannot bind the socket", e);
-        let fd = bound(&dir.short_path(name), kind).map_err(cannot)?;
-        dir.set_access(name, default_mode, access)?;
+        let cannot = |e: io::Error| DirError::from_io(&dir.path().join(name), "cannot listen on the socket", e);
+        let fd = dir.bind(name, kind, default_mode, access)?;
         let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN);
         listen(&fd, backlog).map_err(|e| cannot(e.into()))?;
         // SAFETY: an `OwnedFd` owns its descriptor, and gives the same number for as long as it lives.
@@ -103,16 +100,6 @@ pub async fn written(_patience: Duration) {}
 pub fn is_exhausted(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
-}
-
-fn bound(path: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
-    let kind = match kind {
-        SocketKind::Stream => SockType::Stream,
-        SocketKind::Messages => SockType::SeqPacket,
-    };
-    let fd = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(fd)
 }
 
 fn accept(listener: RawFd) -> io::Result<OwnedFd> {

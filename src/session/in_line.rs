@@ -115,10 +115,9 @@ impl InLine {
     }
 
     async fn begin_outlet(&mut self) {
-        if let Some(fifo) = &mut self.readers.fifo
-            && let Err(e) = fifo.begin().await
-        {
-            self.context.tell("error", format!("{} cannot be opened again: {e}", fifo.path().display()));
+        if let Some(fifo) = &mut self.readers.fifo {
+            let begun = fifo.begin().await;
+            self.context.begun(fifo.path(), begun);
         }
     }
 
@@ -380,7 +379,7 @@ fn watch(
     losses: Arc<Losses>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let (events, device, outlet) = (context.events.clone(), context.device.clone(), context.outlet.clone());
-    let fifo = fifo.map(|fifo| (fifo.competing(), fifo.path().to_owned()));
+    let fifo = fifo.map(|fifo| (fifo.competing(), fifo.inner_path()));
     let warn = move |text: String| events.tell("warning", &device, Some(&outlet), text);
     let lossy_hub = hub.clone();
     let lossy = async move { losses.watch(|| lossy_hub.tell_losses()).await };

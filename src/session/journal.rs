@@ -4,16 +4,15 @@
 //! One line an interface: place, configuration, interface, driver. A file that cannot be written or read costs only that.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::lock::lock;
+use crate::outlet::{Access, Dir};
 use crate::usb::local;
 
 /// The journal of one run dir.
 pub struct Journal {
-    file: PathBuf,
+    dir: Arc<Dir>,
     /// By place, configuration and interface.
     entries: Mutex<BTreeMap<Key, String>>,
 }
@@ -21,15 +20,15 @@ pub struct Journal {
 type Key = (String, u8, u8);
 
 impl Journal {
-    /// The journal in this file, empty. What an earlier daemon wrote there is for [`Journal::restore`].
-    pub fn new(file: PathBuf) -> Self {
-        Self { file, entries: Mutex::default() }
+    /// The journal of this run dir, empty. What an earlier daemon wrote there is for [`Journal::restore`].
+    pub fn new(dir: Arc<Dir>) -> Self {
+        Self { dir, entries: Mutex::default() }
     }
 
     /// Gives interfaces back that an earlier daemon took and that nobody has now, then forgets them. Blocks for as long
     /// as the drivers need.
     pub fn restore(&self) {
-        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        let text = self.dir.read_file(FILE).ok().flatten().unwrap_or_default();
         for ((place, configuration, interface), driver) in text.lines().filter_map(parse) {
             if local::driver(&place, configuration, interface).is_some() {
                 continue;
@@ -70,17 +69,19 @@ impl Journal {
         let line = |((place, configuration, interface), driver): (&Key, &String)| {
             format!("{place} {configuration} {interface} {driver}\n")
         };
-        let written = match entries.is_empty() {
-            true => fs::remove_file(&self.file),
-            false => fs::write(&self.file, entries.iter().map(line).collect::<String>()),
-        };
-        if let Err(e) = written
-            && e.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!("{}: {e}; after a crash kernel drivers would not come back", self.file.display());
+        if entries.is_empty() {
+            return self.dir.remove(FILE);
+        }
+        let text: String = entries.iter().map(line).collect();
+        if let Err(e) = self.dir.write_file(FILE, text.as_bytes(), MODE, &Access::default()) {
+            tracing::warn!("{e}; after a crash kernel drivers would not come back");
         }
     }
 }
+
+/// Beside the devices in the run dir, while a kernel driver is sent away.
+const FILE: &str = "detached";
+const MODE: u32 = 0o600;
 
 /// Nothing but what [`Journal::write`] writes is understood.
 fn parse(line: &str) -> Option<(Key, String)> {
@@ -93,28 +94,30 @@ fn parse(line: &str) -> Option<(Key, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    fn journal() -> (tempfile::TempDir, Journal) {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::new(dir.path().join("detached"));
-        (dir, journal)
+    fn journal() -> Journal {
+        Journal::new(Arc::new(Dir::private("usbpipe-journal").unwrap()))
     }
 
     #[test]
     fn what_is_remembered_is_read_back_and_what_is_forgotten_leaves_no_file() {
-        let (_dir, journal) = journal();
+        let journal = journal();
+        let file = journal.dir.file_path(FILE);
         journal.remember("1-1.4", 1, 0, "cdc_acm");
         journal.remember("1-1.4", 1, 1, "cdc_acm");
         journal.remember("2-1", 1, 0, "usbhid");
-        let text = fs::read_to_string(&journal.file).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
         let read: Vec<_> = text.lines().map(|line| parse(line).unwrap()).collect();
         assert_eq!(read.len(), 3);
         assert_eq!(read[2], (("2-1".to_owned(), 1, 0), "usbhid".to_owned()));
         journal.forget("1-1.4");
-        assert_eq!(fs::read_to_string(&journal.file).unwrap(), "2-1 1 0 usbhid\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "2-1 1 0 usbhid\n");
         journal.forget("2-1");
-        assert!(!journal.file.exists());
+        assert!(!file.exists());
+        journal.dir.remove_itself();
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What every line has: one endpoint and its outlet, for as long as the outlet stands.
 
 use std::future::Future;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,6 +129,15 @@ impl Context {
         if let Some(openings) = &self.openings {
             openings.found(&self.outlet, open);
         }
+    }
+
+    /// The FIFO was begun for another session, or could not be: something else may have been put in its place.
+    pub(super) fn begun(&self, fifo: &Path, result: io::Result<()>) {
+        let problem = result.err().map(|e| format!("{} cannot be used: {e}", fifo.display()));
+        if let Some(text) = &problem {
+            self.tell("error", text.clone());
+        }
+        self.problem.set_outlet(problem);
     }
 
     /// The first program has opened the outlet, or the last one has closed it.

@@ -107,10 +107,9 @@ impl OutLine {
     }
 
     async fn begin_outlet(&mut self) {
-        if let Some(fifo) = &mut self.writers.fifo
-            && let Err(e) = fifo.begin().await
-        {
-            self.context.tell("error", format!("{} cannot be opened again: {e}", fifo.path().display()));
+        if let Some(fifo) = &mut self.writers.fifo {
+            let begun = fifo.begin().await;
+            self.context.begun(fifo.path(), begun);
         }
     }
 

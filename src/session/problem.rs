@@ -9,6 +9,8 @@ use super::lock::lock;
 #[derive(Default)]
 pub(super) struct Problem {
     trouble: Mutex<Option<Trouble>>,
+    /// What is wrong with the outlet itself, whatever the device does.
+    outlet: Mutex<Option<String>>,
 }
 
 struct Trouble {
@@ -39,13 +41,21 @@ impl Problem {
         lock(&self.trouble).replace(trouble).is_none_or(|known| known.text != text)
     }
 
-    /// There is none.
+    /// The outlet cannot be used, or can again.
+    pub(super) fn set_outlet(&self, problem: Option<String>) {
+        *lock(&self.outlet) = problem;
+    }
+
+    /// There is none, unless the outlet has one.
     pub(super) fn clear(&self) {
         *lock(&self.trouble) = None;
     }
 
     /// The problem, unless transfers went on since; there have been so many by now.
     pub(super) fn show(&self, transfers: u64) -> Option<String> {
+        if let Some(problem) = &*lock(&self.outlet) {
+            return Some(problem.clone());
+        }
         let state = lock(&self.trouble);
         let known = state.as_ref().filter(|known| known.transfers.is_none_or(|then| then == transfers));
         known.map(|known| known.text.clone())
@@ -82,5 +92,16 @@ mod tests {
         assert_eq!(problem.show(7).as_deref(), Some("slow"));
         problem.clear();
         assert_eq!(problem.show(7), None);
+    }
+
+    #[test]
+    fn a_problem_of_the_outlet_is_shown_until_it_can_be_used_again() {
+        let problem = Problem::default();
+        problem.set_outlet(Some("a file is there".to_owned()));
+        problem.failed("stuck", 5, Instant::now());
+        problem.clear();
+        assert_eq!(problem.show(6).as_deref(), Some("a file is there"));
+        problem.set_outlet(None);
+        assert_eq!(problem.show(6), None);
     }
 }

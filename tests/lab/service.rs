@@ -22,7 +22,7 @@ fn whoever_installs_the_package_has_no_failed_unit_and_who_purges_it_has_its_use
         assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}: without a configuration there is nothing to do");
     }
     assert_eq!(guest.must(&["systemctl", "--failed", "--quiet"]), "");
-    assert_eq!(access(Path::new("/run/usbpipe")), "usbpipe 750");
+    assert_eq!(access(Path::new("/run/usbpipe")), "usbpipe 711");
     assert!(guest.must(&["id", "usbpipe"]).contains("(usbpipe)"));
     guest.must(&["usbpipe", "config", "check", "-c", "/usr/share/doc/usbpipe/examples/usbpipe.toml"]);
     for word in [
@@ -134,7 +134,7 @@ fn a_command_starts_the_service_through_its_socket() {
     let service = package.listen(&bus.device("knob", ""));
     assert_eq!(service.property("ActiveState"), "inactive");
     let socket = service.path("admin.sock");
-    assert_eq!((access(&socket), access(Path::new("/run/usbpipe"))), ("usbpipe 660".into(), "usbpipe 750".into()));
+    assert_eq!((access(&socket), access(Path::new("/run/usbpipe"))), ("usbpipe 660".into(), "usbpipe 711".into()));
     let before = inode(&socket);
 
     service.wait_attached("knob");

@@ -556,7 +556,7 @@ const OWNER: Key = Key::new(
     },
     Default::Words("that of the device; of a device the user that runs the daemon"),
     "\"root\"",
-    "User that owns the outlets.",
+    "User that owns the outlets. The device's directory stays the daemon's; without a `group`, that user's group may enter it.",
 )
 .on(Systems::Linux);
 
@@ -569,7 +569,8 @@ const GROUP: Key = Key::new(
     },
     Default::Words("that of the device; of a device the group that runs the daemon"),
     "\"dialout\"",
-    "Group whose members may open the outlets.",
+    "Group whose members may open the outlets. Only the device's group may enter its directory, so \
+     that members of a pipe's own group need both.",
 )
 .on(Systems::Linux);
 

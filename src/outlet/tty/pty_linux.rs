@@ -19,6 +19,7 @@ use nix::sys::uio::{readv, writev};
 
 use super::Settings;
 use super::unheard_linux::Unheard;
+use crate::outlet::descriptor::shut_terminal;
 
 /// A pseudo-terminal. Dropping it hangs up on the programs that have it open.
 pub(super) struct Pty {
@@ -52,8 +53,10 @@ impl Pty {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags)?;
         grantpt(&master)?;
+        let node = PathBuf::from(ptsname_r(&master)?);
+        // For nobody, until it is granted to those who may open it; nobody can open one that is locked.
+        shut_terminal(&node)?;
         unlockpt(&master)?;
-        let node = ptsname_r(&master)?.into();
         let master = OwnedFd::from(master);
         let on: c_int = 1;
         // SAFETY: TIOCPKT reads one int, which outlives the call, and the descriptor is open.

@@ -2,26 +2,24 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::Path;
 
 use nix::sys::socket::{MsgFlags, send};
 use tokio::net::UnixStream;
-use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_seqpacket::UnixSeqpacket;
 
 use super::AnswerBinary;
-use crate::outlet::{Connection, Departure};
+use crate::outlet::{Connection, Departure, Node};
 
 /// The text control pipe: requests from one FIFO, answers into another. Both ends of both are held, so that answers
 /// wait for their reader and no end of file is ever seen.
 ///
 /// # Errors
 /// Those of open(2).
-pub(in crate::session) fn open_text_fifos(request: &Path, response: &Path) -> io::Result<(Receiver, Sender)> {
-    let mut options = OpenOptions::new();
-    options.read_write(true);
-    Ok((options.open_receiver(request)?, options.open_sender(response)?))
+pub(in crate::session) fn open_text_fifos(request: Node, response: Node) -> io::Result<(Receiver, Sender)> {
+    let (request, response) = (request.open_both_ways()?, response.open_both_ways()?);
+    Ok((Receiver::from_owned_fd(request)?, Sender::from_owned_fd(response)?))
 }
 
 /// What a client of text writes, where it reads answers, and its end.

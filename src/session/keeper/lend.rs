@@ -33,8 +33,8 @@ impl Keeper {
 
     async fn serve_lent_port(&mut self, mut over: lent::Over<'_>) {
         let (access, events) = (access(&self.config.access), self.surroundings.events.clone());
-        let make = |dir| LentPort::new(dir, access, &self.surroundings.watcher, events, &self.config.name);
-        let mut port = match self.outlets.dir.try_clone().and_then(make) {
+        let (dir, watcher) = (self.outlets.dir.clone(), &self.surroundings.watcher);
+        let mut port = match LentPort::new(dir, access, watcher, events, &self.config.name) {
             Ok(port) => port,
             Err(e) => {
                 self.shared.tell("error", e.to_string());

@@ -2,7 +2,6 @@
 //! device's pipe again. Programs that had been handed to it find their connection closed.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::bridge::{NewReader, NewWriter};
 use crate::config::{Framing, PipeConfig};
-use crate::outlet::{InFifo, OutFifo, Watcher};
+use crate::outlet::{InFifo, Node, OutFifo, Watcher};
 use crate::session::backoff::Backoff;
 use crate::session::hub::Hub;
 use crate::session::in_line::InLine;
@@ -23,7 +22,7 @@ pub(super) struct Parts {
     pub(super) context: Context,
     pub(super) config: PipeConfig,
     pub(super) hub: Arc<Hub>,
-    pub(super) fifo: Option<PathBuf>,
+    pub(super) fifo: Option<Node>,
     pub(super) watcher: Watcher,
 }
 
@@ -34,7 +33,7 @@ impl Parts {
     /// Those of the outlet.
     pub(super) fn in_fifo(&self) -> io::Result<Option<InFifo>> {
         let packets = self.config.framing == Framing::Packet;
-        self.fifo.clone().map(|path| InFifo::new(path, &self.watcher, packets)).transpose()
+        self.fifo.clone().map(|node| InFifo::new(node, &self.watcher, packets)).transpose()
     }
 
     /// The same for an OUT line.
@@ -42,7 +41,7 @@ impl Parts {
     /// # Errors
     /// Those of the outlet.
     pub(super) fn out_fifo(&self) -> io::Result<Option<OutFifo>> {
-        self.fifo.clone().map(|path| OutFifo::new(path, &self.watcher)).transpose()
+        self.fifo.clone().map(|node| OutFifo::new(node, &self.watcher)).transpose()
     }
 
     /// An IN line, until the daemon stops.

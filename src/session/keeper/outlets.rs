@@ -13,7 +13,7 @@ use super::stand::common_outlet;
 use crate::config::{self, DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug, Writers};
 use crate::name::{line_of_outlet, serial_line};
 use crate::outlet::tty::{Place, TtyListener};
-use crate::outlet::{self, Access, Dir, DirError};
+use crate::outlet::{self, Access, Dir, DirError, Node};
 use crate::session::hub::{Hub, Rules};
 use crate::session::line::{Attachment, Context, Stop};
 use crate::session::program::Presence;
@@ -46,7 +46,7 @@ pub(super) struct Outlets {
 
 /// The outlets that are a line's alone.
 pub(super) struct Standing {
-    pub(super) fifo: Option<PathBuf>,
+    pub(super) fifo: Option<Node>,
     /// A socket, or a named pipe of Windows.
     pub(super) socket: Option<PathBuf>,
 }
@@ -187,7 +187,7 @@ impl Outlets {
             attachments: receiver,
             stop: self.stop.clone(),
         };
-        let path = fifo.clone().or_else(|| socket.clone());
+        let path = fifo.as_ref().map(|node| node.path().to_owned()).or_else(|| socket.clone());
         let path = path.unwrap_or_else(|| self.dir.path().join(common_outlet(outlet, &config.outlets)));
         let cannot = |e| DirError::from_io(&path, "cannot open", e);
         let (device, events) = (&self.config.name, &self.surroundings.events);
@@ -240,7 +240,7 @@ impl Outlets {
     /// Makes the terminal of a serial function, and serves whoever opens it.
     pub(super) fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
         let name = port.outlet(TTY);
-        let place = Place { dir: self.dir.try_clone()?, name: name.clone(), access: access.clone() };
+        let place = Place { dir: self.dir.clone(), name: name.clone(), access: access.clone() };
         let settings = *port.shown.borrow();
         let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
         self.entries.push(name);
@@ -280,7 +280,7 @@ impl Outlets {
     /// Writes what is known of the device for others to read.
     pub(super) fn write_json(&mut self) {
         let json = device_json::render(&self.shared.status(), self.shared.descriptors().as_deref());
-        match self.dir.write_file("device.json", &json) {
+        match self.dir.write_file("device.json", &json, JSON_MODE, &access(&self.config.access)) {
             Ok(()) if !self.entries.iter().any(|e| e == "device.json") => self.entries.push("device.json".into()),
             Ok(()) => {}
             Err(e) => self.shared.tell("error", e.to_string()),
@@ -325,6 +325,8 @@ pub(super) fn serial_out(nth: usize) -> String {
     serial_line(nth) + ".tx"
 }
 
+/// As of IN FIFOs: who may read from the device may know what it is.
+const JSON_MODE: u32 = 0o640;
 /// The longest request of a serial line is far shorter.
 pub(super) const SERIAL_LINE: usize = 256;
 /// A setup packet and the longest data stage.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::outlets::{BINARY_MESSAGE, Outlets, SERIAL_LINE, Standing, access};
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
 use crate::name::line_of_outlet;
-use crate::outlet::{Access, Departure, DirError, Listener, SocketKind};
+use crate::outlet::{Access, Departure, DirError, Listener, Node, SocketKind};
 use crate::request::control;
 use crate::session::entrance::Entrance;
 use crate::session::serial::SerialPort;
@@ -52,10 +52,10 @@ impl Outlets {
         Ok(())
     }
 
-    fn make_fifo(&mut self, name: &str, is_in: bool, access: &Access) -> Result<PathBuf, DirError> {
-        let path = self.dir.fifo(name, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, access)?;
+    fn make_fifo(&mut self, name: &str, is_in: bool, access: &Access) -> Result<Node, DirError> {
+        let node = self.dir.fifo(name, if is_in { IN_FIFO_MODE } else { OUT_FIFO_MODE }, access)?;
         self.entries.push(name.to_owned());
-        Ok(path)
+        Ok(node)
     }
 
     /// Makes the socket of a line, or of `serial`, and serves it.
@@ -69,12 +69,11 @@ impl Outlets {
 
     pub(super) fn make_control(&mut self) -> Result<(), DirError> {
         let access = access(&self.config.access);
-        let request = self.dir.fifo("ep_00.request", OUT_FIFO_MODE, &access)?;
-        self.entries.push("ep_00.request".into());
-        let response = self.dir.fifo("ep_00.response", IN_FIFO_MODE, &access)?;
-        self.entries.push("ep_00.response".into());
+        let request = self.make_fifo("ep_00.request", false, &access)?;
+        let response = self.make_fifo("ep_00.response", true, &access)?;
+        let path = request.path().to_owned();
         let (source, answers) =
-            doors::open_text_fifos(&request, &response).map_err(|e| DirError::from_io(&request, "cannot open", e))?;
+            doors::open_text_fifos(request, response).map_err(|e| DirError::from_io(&path, "cannot open", e))?;
         self.serve(doors::serve_text(source, answers, control::MAX_LINE, self.control_text(), Departure::never()));
         let entrance = self.entrance("ep_00.sock", SocketKind::Messages, &access)?;
         self.serve(doors::serve_binary_door(entrance, BINARY_MESSAGE, self.control_binary()));
