@@ -5,6 +5,8 @@
 mod common;
 #[path = "common/sockets.rs"]
 mod helpers;
+#[path = "common/people.rs"]
+mod people;
 #[path = "common/vitals.rs"]
 mod vitals;
 
@@ -22,10 +24,36 @@ use common::{Bus, Daemon, Messages, PATIENCE, SHARED, read_exactly, usbpipe, wai
 use firmware_mock::DeviceKind::{Echo, Uno, Zero};
 use helpers::{clients, connect_stream, file, is_closed};
 use nix::sys::signal::Signal::SIGKILL;
+use people::Admin;
 use vitals::{Events, cpu_ticks, inode, mode, wait_asleep, wait_rest, wait_without_helpers};
 
 fn all_pipes() -> String {
     ["0x81", "0x02", "0x82"].map(|endpoint| pipe(endpoint, SHARED)).concat()
+}
+
+#[test]
+fn a_client_that_is_refused_at_a_serial_line_gets_nothing() {
+    let bus = Bus::with(&[Echo]);
+    let daemon = Daemon::run(&bus.device("echo", "[device.serial]\noutlets = [\"fifo\", \"socket\"]\n"));
+    // As many writers as there may be, and one reader less.
+    let mut lone_writer = Admin::connect(&daemon.dir);
+    assert!(lone_writer.ask(r#"{"cmd":"open","device":"echo","outlet":"serial.tx"}"#)["error"].is_null());
+    let connect = || UnixStream::connect(daemon.path("echo/serial.sock")).unwrap();
+    let clients: Vec<UnixStream> = (0..127).map(|_| connect()).collect();
+    daemon.wait_pipe("echo", "serial.tx", |pipe| pipe["clients"].as_array().unwrap().len() == 128);
+    let mut refused = connect();
+    let mut asked = Admin::connect(&daemon.dir);
+    let reply = asked.ask(r#"{"cmd":"open","device":"echo","outlet":"serial"}"#);
+    assert!(reply["error"].as_str().unwrap().contains("128 programs"), "{reply}");
+    (&clients[0]).write_all(b"for those who are there").unwrap();
+    let mut answer = [0; 23];
+    (&clients[126]).read_exact(&mut answer).unwrap();
+    for (client, what) in [(&mut refused as &mut dyn Read, "serial.sock"), (&mut asked.into_stream(), "admin.sock")] {
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).unwrap();
+        assert_eq!(String::from_utf8_lossy(&bytes), "", "{what}");
+    }
+    assert_eq!(daemon.pipe("echo", "serial.rx")["clients"].as_array().unwrap().len(), 127);
 }
 
 #[test]

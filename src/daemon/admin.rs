@@ -13,7 +13,7 @@ use super::{Devices, capture, passing};
 use crate::log_writer;
 use crate::outlet::{Departure, Peer};
 use crate::printable;
-use crate::session::{Events, Lease, PassedEnd, Surroundings, Tasks, TextLine, TextReader};
+use crate::session::{Events, Lease, Offers, PassedEnd, Surroundings, Tasks, TextLine, TextReader};
 use crate::usb::caught;
 
 /// How long nothing is accepted where that cannot work.
@@ -220,17 +220,21 @@ async fn tell_events(mut lines: TextReader<ReadHalf>, mut out: WriteHalf, events
     }
 }
 
-/// Gives the connection to an outlet. Nothing is waited for in between, so that the reply goes before the first byte.
+/// Gives the connection to an outlet. The reply goes before the first byte, and nothing follows an error.
 fn open(source: ReadHalf, out: WriteHalf, devices: &Devices, device: &str, outlet: &str, peer: Peer) {
     let Some(given) = Given::of(source, out) else { return };
-    let adopted = match given.connection() {
-        Ok(connection) => devices.with(device, |d| d.adopt(outlet, connection, peer)).flatten(),
+    let offered = match given.connection() {
+        Ok(connection) => devices.with(device, |d| d.offer(outlet, connection, peer)).flatten(),
         Err(e) => Err(format!("the connection cannot be used as an outlet: {e}")),
     };
-    let reply = adopted.map_or_else(Reply::Error, |()| Reply::Ok(Vec::new()));
+    let (reply, offers) = match offered {
+        Ok(offers) => (Reply::Ok(Vec::new()), Some(offers)),
+        Err(problem) => (Reply::Error(problem), None),
+    };
     if let Ok(text) = printable::json(&reply) {
         given.say(&format!("{text}\n"));
     }
+    offers.into_iter().for_each(Offers::take);
 }
 
 /// Who is at the other end, under the name that it asked for.

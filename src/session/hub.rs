@@ -85,8 +85,23 @@ struct Entry {
     told: Mutex<Tally>,
 }
 
+/// A place at a line that a program may take: nothing is delivered before it does. Dropped, it is as if it had never been.
+#[must_use = "the program is refused when this is dropped"]
+pub(super) struct Offer {
+    end: OfferedEnd,
+    card: Card,
+}
+
+/// The way to the program or from it, and to the line's pump.
+enum OfferedEnd {
+    In(Box<dyn Sink>, UnboundedSender<NewReader>),
+    Out(Box<dyn Source>, UnboundedSender<NewWriter>),
+}
+
 /// Belongs to the reader or writer, and ends with it.
-struct Card {
+pub(super) struct Card {
+    /// Whether the program has taken its place.
+    is_taken: bool,
     entry: Arc<Entry>,
     guests: Arc<Mutex<Vec<Arc<Entry>>>>,
     events: Events,
@@ -163,45 +178,46 @@ impl Hub {
         self.fifo.clone()
     }
 
-    /// Makes the program at the other end of `fd` a reader (IN) or a writer (OUT) of this line, until that end is
+    /// A place for the program at the other end of `fd` as a reader (IN) or a writer (OUT) of this line, until that end is
     /// closed. `fd` is a connected Unix socket, stream or SEQPACKET, or the fitting end of a pipe; it becomes
     /// non-blocking. On a SEQPACKET socket each transfer is one message.
     ///
     /// # Errors
-    /// What to tell the program's user: too many are there, a second writer is not wanted, or `fd` is something else.
-    pub(super) fn adopt(&self, fd: Connection, via: Via, peer: Peer) -> Result<(), String> {
+    /// What to tell the program's user: `fd` is something else.
+    pub(super) fn offer(&self, fd: Connection, card: Card) -> Result<Offer, String> {
         let unfit = |e: io::Error| format!("its descriptor cannot be used as an outlet: {e}");
-        match &self.door {
-            Door::In(_) => self.seat_reader(Box::new(InEnd::new(fd, self.rules.packets).map_err(unfit)?), via, peer),
-            Door::Out(_) => self.seat_writer(Box::new(OutEnd::new(fd).map_err(unfit)?), via, peer),
-        }
+        let end = match &self.door {
+            Door::In(door) => {
+                OfferedEnd::In(Box::new(InEnd::new(fd, self.rules.packets).map_err(unfit)?), lock(door).clone())
+            }
+            Door::Out(door) => OfferedEnd::Out(Box::new(OutEnd::new(fd).map_err(unfit)?), lock(door).clone()),
+        };
+        Ok(Offer { end, card })
     }
 
-    /// As [`Hub::adopt`], with any [`Sink`] as the way to the program; for IN lines.
+    /// As [`Hub::offer`], with any [`Sink`] as the way to the program; for IN lines.
     ///
     /// # Errors
-    /// As of [`Hub::adopt`].
-    pub(super) fn seat_reader(&self, sink: Box<dyn Sink>, via: Via, peer: Peer) -> Result<(), String> {
+    /// As of [`Hub::admit`].
+    pub(super) fn offer_reader(&self, sink: Box<dyn Sink>, via: Via, peer: Peer) -> Result<Offer, String> {
         let Door::In(door) = &self.door else { return Err(format!("{} is for writing only", self.line)) };
-        let card = self.admit(via, peer)?;
-        let account = card.entry.account.clone();
-        let _ = lock(door).send(NewReader { sink, account, guest: Box::new(card) });
-        Ok(())
+        Ok(Offer { end: OfferedEnd::In(sink, lock(door).clone()), card: self.admit(via, peer)? })
     }
 
-    /// As [`Hub::adopt`], with any [`Source`] as the way from the program; for OUT lines.
+    /// As [`Hub::offer`], with any [`Source`] as the way from the program; for OUT lines.
     ///
     /// # Errors
-    /// As of [`Hub::adopt`].
-    pub(super) fn seat_writer(&self, source: Box<dyn Source>, via: Via, peer: Peer) -> Result<(), String> {
+    /// As of [`Hub::admit`].
+    pub(super) fn offer_writer(&self, source: Box<dyn Source>, via: Via, peer: Peer) -> Result<Offer, String> {
         let Door::Out(door) = &self.door else { return Err(format!("{} is for reading only", self.line)) };
-        let card = self.admit(via, peer)?;
-        let account = card.entry.account.clone();
-        let _ = lock(door).send(NewWriter { source, account, guest: Box::new(card) });
-        Ok(())
+        Ok(Offer { end: OfferedEnd::Out(source, lock(door).clone()), card: self.admit(via, peer)? })
     }
 
-    fn admit(&self, via: Via, peer: Peer) -> Result<Card, String> {
+    /// Room for one more program. To be had before an end is made, because ends that are dropped end their connections.
+    ///
+    /// # Errors
+    /// What to tell the program's user: too many are there, or a second writer is not wanted.
+    pub(super) fn admit(&self, via: Via, peer: Peer) -> Result<Card, String> {
         let mut guests = lock(&self.guests);
         if guests.len() >= MOST_CLIENTS {
             return Err(too_many());
@@ -216,8 +232,7 @@ impl Hub {
         let entry = Arc::new(Entry { via, peer, account: Arc::default(), told: Mutex::default() });
         guests.push(entry.clone());
         let (events, device, outlet) = (self.events.clone(), self.device.clone(), self.outlet(via));
-        events.tell("open", &device, Some(&outlet), format!("{} connected", entry.peer));
-        Ok(Card { entry, guests: self.guests.clone(), events, device, outlet })
+        Ok(Card { is_taken: false, entry, guests: self.guests.clone(), events, device, outlet })
     }
 
     /// The name that users know for this way to the line.
@@ -277,6 +292,20 @@ fn client_status(kind: &str, peer: &Peer, account: &Account) -> ClientStatus {
     ClientStatus { kind: kind.to_owned(), pid, uid, command, tally: account.tally() }
 }
 
+impl Offer {
+    /// The program takes its place: from now on bytes are delivered.
+    pub(super) fn take(self) {
+        let Self { end, mut card } = self;
+        card.is_taken = true;
+        card.events.tell("open", &card.device, Some(&card.outlet), format!("{} connected", card.entry.peer));
+        let account = card.entry.account.clone();
+        match end {
+            OfferedEnd::In(sink, door) => drop(door.send(NewReader { sink, account, guest: Box::new(card) })),
+            OfferedEnd::Out(source, door) => drop(door.send(NewWriter { source, account, guest: Box::new(card) })),
+        }
+    }
+}
+
 impl Guest for Card {
     fn failed(&mut self, why: &io::Error) {
         let text = format!("the connection to {} failed: {why}", self.entry.peer);
@@ -287,6 +316,9 @@ impl Guest for Card {
 impl Drop for Card {
     fn drop(&mut self) {
         lock(&self.guests).retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+        if !self.is_taken {
+            return;
+        }
         let tally = self.entry.account.tally();
         let lost = match tally.lost_bytes {
             0 => String::new(),

@@ -67,6 +67,7 @@ pub use pass::keep_handles;
 pub use pass::{End as PassedEnd, Pass};
 pub use plan::check_endpoints;
 pub use release::Lease;
+pub use shared::Offers;
 pub use status::{ClientStatus, DeviceStatus, PipeStatus};
 pub use tasks::{TaskState, TaskStatus, Tasks};
 pub use text::{Line as TextLine, TextReader};

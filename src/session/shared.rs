@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::control::{disconnected, error_name, execute, transfer};
-use super::hub::{Hub, Via};
+use super::hub::{Hub, Offer, Via};
 use super::line::{Context, Phase};
 use super::loan::Loan;
 use super::lock::lock;
@@ -57,6 +57,17 @@ struct State {
     /// What keeps the program of `run` from running.
     program_problem: Option<String>,
     control_interface: Option<u8>,
+}
+
+/// The places of one program at a line, or at both lines of `serial`.
+#[must_use = "the program is refused when this is dropped"]
+pub struct Offers(Vec<Offer>);
+
+impl Offers {
+    /// The program takes them: from now on bytes are delivered.
+    pub fn take(self) {
+        self.0.into_iter().for_each(Offer::take);
+    }
 }
 
 /// One line, for `status`.
@@ -127,20 +138,30 @@ impl Shared {
     ///   shared.adopt("serial", ours.into(), Via::Descriptor, Peer::process(child))?;
     /// ```
     ///
-    /// See [`Hub::adopt`] for what the descriptor may be, and [`Hub::seat_reader`] and [`Hub::seat_writer`] for ends that
+    /// See [`Hub::offer`] for what the descriptor may be, and [`Hub::offer_reader`] and [`Hub::offer_writer`] for ends that
     /// are no such descriptor, like a pty's.
     ///
     /// # Errors
     /// Why the program cannot be let in, in words for its user.
     pub(super) fn adopt(&self, line: &str, fd: Connection, via: Via, peer: Peer) -> Result<(), String> {
+        self.offer(line, fd, via, peer).map(Offers::take)
+    }
+
+    /// The same in two steps: the program has its place at all lines that it is for, or at none.
+    ///
+    /// # Errors
+    /// As of [`Shared::adopt`].
+    pub(super) fn offer(&self, line: &str, fd: Connection, via: Via, peer: Peer) -> Result<Offers, String> {
         let find = |line: &str| self.hub(line).ok_or_else(|| self.no_outlet(line));
         if !is_serial_line(line) {
-            return find(line)?.adopt(fd, via, peer);
+            let hub = find(line)?;
+            let card = hub.admit(via, peer)?;
+            return Ok(Offers(vec![hub.offer(fd, card)?]));
         }
         let (into, out) = (find(&format!("{line}.rx"))?, find(&format!("{line}.tx"))?);
         let copy = fd.try_clone().map_err(|e| format!("its descriptor cannot be used as an outlet: {e}"))?;
-        into.adopt(copy, via, peer.clone())?;
-        out.adopt(fd, via, peer)
+        let (reader, writer) = (into.admit(via, peer.clone())?, out.admit(via, peer)?);
+        Ok(Offers(vec![into.offer(copy, reader)?, out.offer(fd, writer)?]))
     }
 
     pub(super) fn no_outlet(&self, wanted: &str) -> String {

@@ -131,13 +131,16 @@ fn warn_if_not_reset(shared: &Shared, serial: &SerialPort, is_only_terminal: boo
     Some(unreset)
 }
 
-/// Whoever is seated at one of the lines only is let go by the other.
+/// A place at both lines, or at none.
 fn seat(shared: &Shared, serial: &SerialPort, sink: TtySink, source: Observed) -> Result<(), String> {
     let (Some(readers), Some(writers)) = (shared.hub(&serial.outlet("rx")), shared.hub(&serial.outlet("tx"))) else {
         return Err("the line is not there".to_owned());
     };
-    readers.seat_reader(Box::new(sink), Via::Tty, Peer::default())?;
-    writers.seat_writer(Box::new(source), Via::Tty, Peer::default())
+    let reader = readers.offer_reader(Box::new(sink), Via::Tty, Peer::default())?;
+    let writer = writers.offer_writer(Box::new(source), Via::Tty, Peer::default())?;
+    reader.take();
+    writer.take();
+    Ok(())
 }
 
 /// What any program set before another one wrote goes first, though nobody may have seen it yet: shuts the gate.

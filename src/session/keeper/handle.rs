@@ -13,7 +13,7 @@ use crate::session::DeviceStatus;
 use crate::session::hub::Via;
 use crate::session::locate::Own;
 use crate::session::pass::{End, Pass};
-use crate::session::shared::Shared;
+use crate::session::shared::{Offers, Shared};
 
 /// The daemon's hold on one device.
 pub struct Handle {
@@ -64,12 +64,12 @@ impl Handle {
         async move { shared.answer_serial(&line).await }
     }
 
-    /// Makes the program at the other end of a descriptor one of this outlet, see `Shared::adopt`.
+    /// A place at this outlet for the program at the other end of a descriptor, see `Shared::adopt`.
     ///
     /// # Errors
     /// Why it cannot be let in, in words for its user.
-    pub fn adopt(&self, outlet: &str, fd: Connection, peer: Peer) -> Result<(), String> {
-        self.shared.adopt(outlet, fd, Via::Descriptor, peer)
+    pub fn offer(&self, outlet: &str, fd: Connection, peer: Peer) -> Result<Offers, String> {
+        self.shared.offer(outlet, fd, Via::Descriptor, peer)
     }
 
     /// An end of a new pair for a program that becomes one of this outlet, see `Shared::pass`.

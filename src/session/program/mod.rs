@@ -195,8 +195,10 @@ impl Attendant {
         let peer = Peer::process(process.pid());
         let (sink, stdin) = Revocable::new(InEnd::new(stdin, false).map_err(unfit)?);
         let source = OutEnd::new(stdout).map_err(unfit)?;
-        hub(&format!("{}.rx", self.line))?.seat_reader(Box::new(sink), Via::Descriptor, peer.clone())?;
-        hub(&format!("{}.tx", self.line))?.seat_writer(Box::new(source), Via::Descriptor, peer)?;
+        let reader = hub(&format!("{}.rx", self.line))?.offer_reader(Box::new(sink), Via::Descriptor, peer.clone())?;
+        let writer = hub(&format!("{}.tx", self.line))?.offer_writer(Box::new(source), Via::Descriptor, peer)?;
+        reader.take();
+        writer.take();
         Ok(Seated { process, stdin })
     }
 

@@ -160,7 +160,7 @@ async fn a_line_whose_task_panics_is_reported_and_starts_over() {
         Attachment { device: device.clone(), endpoint, phase: phase.1.clone(), gate: None, _in_use: in_use.0.clone() };
     attachments.send_replace(Some(attachment));
     let (first, mut of_first) = unbounded_channel();
-    hub.seat_reader(Box::new(Program(first)), Via::Descriptor, Peer::default()).unwrap();
+    hub.offer_reader(Box::new(Program(first)), Via::Descriptor, Peer::default()).unwrap().take();
     let failed = loop {
         let event = heard.recv().await.unwrap();
         if event.event == "error" {
@@ -175,7 +175,7 @@ async fn a_line_whose_task_panics_is_reported_and_starts_over() {
     let second = loop {
         // Between the end of one and the beginning of the next a program that comes is let go, too.
         let (second, mut of_second) = unbounded_channel();
-        hub.seat_reader(Box::new(Program(second)), Via::Descriptor, Peer::default()).unwrap();
+        hub.offer_reader(Box::new(Program(second)), Via::Descriptor, Peer::default()).unwrap().take();
         if let Some(bytes) = of_second.recv().await {
             break bytes;
         }
