@@ -11,7 +11,7 @@ use super::link::{self, Given, Listener, ReadHalf, Stream, WriteHalf};
 use super::protocol::{MAX_REQUEST, Reply, Request};
 use super::{Devices, capture, passing};
 use crate::log_writer;
-use crate::outlet::{Departure, Peer};
+use crate::outlet::{Credentials, Departure, Peer};
 use crate::printable;
 use crate::session::{Events, Lease, Offers, PassedEnd, Surroundings, Tasks, TextLine, TextReader};
 use crate::usb::caught;
@@ -93,16 +93,21 @@ async fn client(stream: Stream, service: Service) {
     let (source, mut out) = link::split(stream);
     let mut lines = TextReader::new(source, MAX_REQUEST);
     let mut leases = Leases::default();
+    let who = link::credentials_of(&out);
+    let is_trusted = who.as_ref().is_some_and(Credentials::is_trusted);
     while let Some(line) = lines.next().await {
         turns.next().await;
-        let reply = match parse(line) {
+        let request = parse(line).and_then(|request| devices.allow(&request, who.as_ref()).map(|()| request));
+        let reply = match request {
+            // Of others each has an answer of its own.
+            Ok(Request::Status) if !is_trusted => Reply::Ok(devices.status_for(who.as_ref())),
             Ok(request @ (Request::Status | Request::Tasks)) => {
                 match service.send_status(&mut out, request == Request::Tasks).await {
                     Ok(()) => continue,
                     Err(_) => return,
                 }
             }
-            Ok(Request::Events) => return tell_events(lines, out, events).await,
+            Ok(Request::Events) => return tell_events(lines, out, events, &devices, who.as_ref()).await,
             Ok(Request::Open { device, outlet, pass: None, program }) => {
                 // An answer to the request before it may still be on its way.
                 if out.flush().await.is_err() {
@@ -198,7 +203,13 @@ async fn lend(device: String, borrower: String, port: bool, devices: &Devices, l
 }
 
 /// One JSON line an event, until the client leaves. A client that is too slow is told how many it missed.
-async fn tell_events(mut lines: TextReader<ReadHalf>, mut out: WriteHalf, events: Events) {
+async fn tell_events(
+    mut lines: TextReader<ReadHalf>,
+    mut out: WriteHalf,
+    events: Events,
+    devices: &Devices,
+    who: Option<&Credentials>,
+) {
     let mut listener = events.listen();
     if send(&mut out, &Reply::Ok(Vec::new())).await.is_err() {
         return;
@@ -207,6 +218,7 @@ async fn tell_events(mut lines: TextReader<ReadHalf>, mut out: WriteHalf, events
         tokio::select! {
             event = listener.recv() => {
                 let sent = match event {
+                    Ok(event) if !devices.shows(&event.device, who) => continue,
                     Ok(event) => send(&mut out, &*event).await,
                     Err(RecvError::Lagged(n)) => send(&mut out, &Reply::Error(format!("{n} events were missed"))).await,
                     Err(RecvError::Closed) => return,

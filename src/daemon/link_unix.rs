@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::outlet::{Connection, Departure, Peer, is_exhausted};
+use crate::outlet::{Connection, Credentials, Departure, Peer, is_exhausted};
 
 /// Where commands connect.
 #[derive(Debug)]
@@ -91,6 +91,11 @@ pub(super) fn peer_of(out: &WriteHalf) -> Peer {
 /// Those of dup(2) and epoll_ctl(2).
 pub(super) fn departure_of(out: &WriteHalf) -> io::Result<Departure> {
     Departure::of(out.as_ref().as_fd())
+}
+
+/// Who it is, for deciding what it may do.
+pub(super) fn credentials_of(out: &WriteHalf) -> Option<Credentials> {
+    Credentials::of(out.as_ref()).ok()
 }
 
 /// Says this to a client that is then turned away. There is room for a line in a new connection, and nothing to be done

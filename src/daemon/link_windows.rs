@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient};
 use windows_sys::Win32::Foundation::ERROR_PIPE_BUSY;
 
-use crate::outlet::{self, Connection, Departure, Dir, Peer};
+use crate::outlet::{self, Connection, Credentials, Departure, Dir, Peer};
 
 /// Where commands connect.
 pub(super) type Listener = outlet::Listener;
@@ -109,6 +109,11 @@ impl Given {
     pub(super) fn say(self, line: &str) {
         self.stream.try_write(line.as_bytes());
     }
+}
+
+/// Who it is, for deciding what it may do.
+pub(super) fn credentials_of(out: &WriteHalf) -> Option<Credentials> {
+    Credentials::of(out).ok()
 }
 
 /// Who is at the other end.

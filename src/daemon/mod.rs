@@ -31,6 +31,7 @@ mod place;
 #[path = "place_windows.rs"]
 mod place;
 mod protocol;
+mod rules;
 mod run_dir;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

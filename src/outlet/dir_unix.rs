@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open, openat, renameat};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat, readlinkat, renameat};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use nix::sys::stat::{Mode, SFlag, fchmod, mkdirat};
 use nix::unistd::{Gid, Group, Uid, UnlinkatFlags, User, getegid, geteuid, mkdir, mkdtemp, symlinkat, unlinkat};
 
 use super::descriptor::{Permissions, Seen, permit, pin, pin_terminal, reopen, through};
-use super::{Access, DirError, Node, SocketKind};
+use super::{Access, Credentials, DirError, Node, SocketKind, Want};
 
 /// An open directory. Clones share its descriptor.
 #[derive(Debug, Clone)]
@@ -286,6 +286,23 @@ impl Dir {
         if there.is_ok() && there == Seen::of(&self.fd).map(|seen| seen.identity) {
             let _ = unlinkat(AT_FDCWD, &self.path, UnlinkatFlags::RemoveDir);
         }
+    }
+
+    /// Whether a process with these credentials may enter it.
+    pub fn lets_in(&self, who: &Credentials) -> bool {
+        Seen::of(&self.fd).is_ok_and(|seen| who.may(Want::Enter, &seen))
+    }
+
+    /// Whether a process that may enter may open the outlet `name`, or the terminal that it leads to.
+    pub fn lets_open(&self, name: &str, want: Want, who: &Credentials) -> bool {
+        let seen = match self.look(name) {
+            Some(seen) if seen.kind == SFlag::S_IFLNK => {
+                let terminal = readlinkat(self.fd(), name).and_then(|target| pin_terminal(Path::new(&target)));
+                terminal.and_then(Seen::of).ok()
+            }
+            seen => seen.filter(|seen| matches!(seen.kind, SFlag::S_IFIFO | SFlag::S_IFSOCK)),
+        };
+        seen.is_some_and(|seen| who.may(want, &seen))
     }
 
     /// Where the file `name` is, for people.

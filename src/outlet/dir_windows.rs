@@ -5,7 +5,7 @@ use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use super::{Access, DirError};
+use super::{Access, Credentials, DirError, Want};
 
 /// A prefix of pipe names and its folder.
 #[derive(Debug, Clone)]
@@ -117,6 +117,16 @@ impl Dir {
     /// Removes the folder `name` if it is empty.
     pub fn remove_subdir(&self, name: &str) {
         let _ = fs::remove_dir(self.folder.join(folder_of(name)));
+    }
+
+    /// Whether a process with these credentials may enter it: a prefix has no doors.
+    pub fn lets_in(&self, _who: &Credentials) -> bool {
+        true
+    }
+
+    /// Whether a process with these credentials may open the outlet `name`: any that Windows let in.
+    pub fn lets_open(&self, _name: &str, _want: Want, _who: &Credentials) -> bool {
+        true
     }
 
     /// Where the file `name` stands.

@@ -8,6 +8,12 @@ use std::task::{Context, Poll};
 mod access;
 #[cfg_attr(windows, allow(dead_code, reason = "Windows has no FIFOs"))]
 mod competing;
+#[cfg(target_os = "linux")]
+#[path = "credentials_linux.rs"]
+mod credentials;
+#[cfg(windows)]
+#[path = "credentials_windows.rs"]
+mod credentials;
 #[cfg(unix)]
 #[path = "departure_unix.rs"]
 mod departure;
@@ -100,6 +106,7 @@ mod watch;
 
 pub use access::{Access, DirError};
 pub use competing::CompetingReaders;
+pub use credentials::{Credentials, Want};
 pub use departure::Departure;
 #[cfg(unix)]
 pub use descriptors::restore_limit;

@@ -10,6 +10,7 @@
 //! Outlets of configured endpoints are made at the start and stand until the end. A line (one endpoint and its outlet)
 //! lives as long as its outlet; pipes come and go.
 
+mod admission;
 mod arrivals;
 mod backoff;
 mod claim;
@@ -52,6 +53,7 @@ mod terminals;
 mod text;
 mod when_woken;
 
+pub use admission::Need;
 pub use arrivals::Arrivals;
 pub use control::{addressed_interface, execute};
 pub use events::{Event, Events};

@@ -1,11 +1,12 @@
 //! What a device's keeper, its doors and the commands share: the device of the moment, and what to show of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::admission::Directories;
 use super::control::{disconnected, error_name, execute, transfer};
 use super::hub::{Hub, Offer, Via};
 use super::line::{Context, Phase};
@@ -17,7 +18,7 @@ use super::{DeviceStatus, Events, PipeStatus};
 use crate::bridge::Counters;
 use crate::capture::{self, Capture, Refused, Tap};
 use crate::name::{self, is_serial_line};
-use crate::outlet::{Connection, Peer};
+use crate::outlet::{Connection, Peer, Want};
 use crate::request::{Answer, ControlRequest, ErrorName, RequestError, SerialRequest};
 use crate::serial::{Function, board_name, is_bootloader};
 use crate::usb::descriptors::{Descriptors, Endpoint};
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     attached: watch::Sender<bool>,
     /// Where captures listen.
     pub(super) tap: Arc<Tap>,
+    /// Where its outlets are.
+    pub(super) directories: OnceLock<Directories>,
     state: Mutex<State>,
 }
 
@@ -87,7 +90,8 @@ impl Shared {
     pub(super) fn new(name: &str, timeout: Duration, events: Events) -> Self {
         let (loan, attached) = (Loan::default(), watch::Sender::new(false));
         let tap = Arc::default();
-        Self { name: name.to_owned(), timeout, events, loan, attached, tap, state: Mutex::default() }
+        let (directories, state) = (OnceLock::new(), Mutex::default());
+        Self { name: name.to_owned(), timeout, events, loan, attached, tap, directories, state }
     }
 
     pub(super) fn tell(&self, event: &str, text: impl Into<String>) {
@@ -121,6 +125,12 @@ impl Shared {
         for pipe in lock(&self.state).pipes.iter_mut().filter(|pipe| pipe.outlet.starts_with(lines)) {
             pipe.tty = Some(link.to_owned());
         }
+    }
+
+    /// The names of all lines, and what a program wants of each.
+    pub(super) fn lines(&self) -> Vec<(String, Want)> {
+        let want = |pipe: &PipeEntry| if pipe.hub.is_in() { Want::Read } else { Want::Write };
+        lock(&self.state).pipes.iter().map(|pipe| (pipe.outlet.clone(), want(pipe))).collect()
     }
 
     /// The hub of this line: `ep_81`, `serial.rx`.

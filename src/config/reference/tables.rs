@@ -583,7 +583,8 @@ const MODE: Key = Key::new(
     },
     Default::Words("that of the device; of a device 0640 for IN FIFOs, 0620 for OUT FIFOs, 0660 for sockets"),
     "0o600",
-    "Permission bits of the outlets. Of a serial line, whose own `mode` is its format, those of the device hold.",
+    "Permission bits of the outlets. Of a serial line, whose own `mode` is its format, those of the device hold. Requests of \
+     other users on `admin.sock` are granted to those who could open the outlets.",
 )
 .on(Systems::Linux);
 

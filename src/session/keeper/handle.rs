@@ -7,9 +7,10 @@ use tokio::task::JoinHandle;
 
 use crate::capture::{Capture, Refused};
 use crate::config::DeviceConfig;
-use crate::outlet::{Connection, Peer};
+use crate::outlet::{Connection, Credentials, Peer};
 use crate::request::Answer;
 use crate::session::DeviceStatus;
+use crate::session::admission::Need;
 use crate::session::hub::Via;
 use crate::session::locate::Own;
 use crate::session::pass::{End, Pass};
@@ -50,6 +51,11 @@ impl Handle {
     /// Its state and counters.
     pub fn status(&self) -> DeviceStatus {
         self.shared.status()
+    }
+
+    /// Whether a process with these credentials could open what is needed.
+    pub fn admits(&self, need: Need<'_>, credentials: &Credentials) -> bool {
+        self.shared.admits(need, credentials)
     }
 
     /// Answers one request of the control pipe; the future does not borrow the handle.

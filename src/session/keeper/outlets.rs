@@ -12,8 +12,9 @@ use super::lines::Parts;
 use super::stand::common_outlet;
 use crate::config::{self, DeviceConfig, Framing, PipeConfig, SerialConfig, Unplug, Writers};
 use crate::name::{line_of_outlet, serial_line};
-use crate::outlet::tty::{Place, TtyListener};
+use crate::outlet::tty::{self, TtyListener};
 use crate::outlet::{self, Access, Dir, DirError, Node};
+use crate::session::admission::Directories;
 use crate::session::hub::{Hub, Rules};
 use crate::session::line::{Attachment, Context, Stop};
 use crate::session::program::Presence;
@@ -69,6 +70,7 @@ impl Outlets {
         stop: Stop,
     ) -> Result<Self, DirError> {
         let dir = surroundings.dir.subdir(&config.name, &access(&config.access))?;
+        let _ = shared.directories.set(Directories { run_dir: Dir::clone(&surroundings.dir), dir: dir.clone() });
         let (failures, reported) = mpsc::unbounded_channel();
         let mut outlets = Self {
             config,
@@ -240,7 +242,7 @@ impl Outlets {
     /// Makes the terminal of a serial function, and serves whoever opens it.
     pub(super) fn make_tty(&mut self, port: &Arc<SerialPort>, access: &Access) -> Result<(), DirError> {
         let name = port.outlet(TTY);
-        let place = Place { dir: self.dir.clone(), name: name.clone(), access: access.clone() };
+        let place = tty::Place { dir: self.dir.clone(), name: name.clone(), access: access.clone() };
         let settings = *port.shown.borrow();
         let listener = TtyListener::new(place, settings, &self.surroundings.watcher)?;
         self.entries.push(name);
