@@ -12,6 +12,7 @@ pub mod log_writer;
 pub mod name;
 pub mod outlet;
 pub mod printable;
+pub mod processes;
 pub mod reactor;
 pub mod request;
 pub mod selector;

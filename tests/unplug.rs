@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "common/crowd.rs"]
+mod crowd;
 #[path = "common/vitals.rs"]
 mod vitals;
 
@@ -13,10 +15,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::thread::{JoinHandle, spawn};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
 
 use common::bytes::records;
+use common::witness::Witness;
 use common::{Bus, Daemon, read_exactly, wait_for, within};
+use crowd::Crowd;
 use firmware_mock::DeviceKind::Zero;
 use nix::libc::{ENXIO, O_NONBLOCK};
 use vitals::{Events, Size, inode};
@@ -71,6 +76,39 @@ fn with_eof_readers_end_and_come_back_after_each_unplug_and_nothing_grows() {
     daemon.wait_status("zero", |s| s["state"] == "attached");
     warm.unwrap().assert_still_holds(&daemon);
     assert_eq!(all_inodes(&daemon), inodes);
+}
+
+#[test]
+fn with_eof_who_opens_anew_has_its_first_byte_at_once_whoever_else_is_there() {
+    let bus = Bus::with(&[Zero]);
+    let daemon = Daemon::run(&bus.device("zero", &pipes("eof")));
+    let path = daemon.path("zero/ep_81");
+    let _crowd = Crowd::start();
+    for stays in [false, true] {
+        let mut reader = within(common::PATIENCE, {
+            let path = path.clone();
+            move || File::open(path).unwrap()
+        });
+        reader.read_exact(&mut [0; 512]).unwrap();
+        let mut events = Events::of(&daemon);
+        bus.command("unplug zero 500");
+        let reader = within(common::PATIENCE, move || {
+            std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+            reader
+        });
+        // It may wait for bytes with others that have not closed it, and those that come now do not wait in open(2).
+        let reader = stays.then_some(reader);
+        let mut next = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&path).unwrap();
+        events.wait("attach", "zero");
+        let witness = Witness::start();
+        let mut byte = [0];
+        while !matches!(next.read(&mut byte), Ok(1)) {
+            witness.assert_within(AT_ONCE);
+            sleep(Duration::from_millis(1));
+        }
+        witness.assert_within(AT_ONCE);
+        drop(reader);
+    }
 }
 
 #[test]
@@ -254,5 +292,7 @@ fn spawn_reader(daemon: &Daemon) -> JoinHandle<Vec<u8>> {
     spawn(move || read_exactly(reader, 1000).1)
 }
 
+/// Programs that do not leave an ended FIFO are waited for 100 ms.
+const AT_ONCE: Duration = Duration::from_millis(400);
 /// More than the FIFO and the buffers of a pipe hold in all.
 const IN_PIPES: u64 = 300 * 1024;

@@ -21,6 +21,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Count {
     open: usize,
+    /// How often nobody was left.
+    departures: u64,
     /// The most at once that were not told yet.
     most: usize,
     /// Whether nobody was there although by `open` somebody is: events are still to come, or were told as one.
@@ -53,6 +55,16 @@ impl CompetingReaders {
         count.most = count.most.min(count.open);
     }
 
+    /// How often the last one has closed it.
+    pub(super) fn departures(&self) -> u64 {
+        self.count().departures
+    }
+
+    /// How many have it open, as far as events have said.
+    pub(super) fn open(&self) -> usize {
+        self.count().open
+    }
+
     pub(super) fn notify(&self) {
         self.0.changed.notify_one();
     }
@@ -67,7 +79,8 @@ impl CompetingReaders {
 
     /// So many are there for certain.
     pub(super) fn start(&self, open: usize) {
-        *self.count() = Count { open, ..Count::default() };
+        let mut count = self.count();
+        *count = Count { open, departures: count.departures, ..Count::default() };
     }
 
     /// Nobody is there, though there may be news of that still to come.
@@ -97,6 +110,7 @@ impl Count {
         match self.open.checked_sub(1) {
             Some(open) => {
                 self.open = open;
+                self.departures += u64::from(open == 0);
                 self.is_stale &= open > 0;
             }
             // Two openings were told as one.

@@ -23,7 +23,6 @@ use tokio::time::{Sleep, sleep};
 
 use super::descriptor::reopen;
 use super::fifo_out::read_out;
-use super::holders::holders;
 use super::socket::bytes_waiting;
 use super::{Changes, CompetingReaders, Node, Sink, StandingSink, Watcher};
 
@@ -33,8 +32,8 @@ pub struct InFifo {
     end: Option<OwnedFd>,
     /// A second descriptor of `end` in the reactor, while somebody waits for room.
     active: Option<Sender>,
-    /// A read end of our own while there is no write end, and whether anybody was reading when it ended.
-    anchor: Option<(OwnedFd, bool)>,
+    /// A read end of our own while there is no write end.
+    anchor: Option<OwnedFd>,
     changes: Changes,
     /// Runs after a change that left a reader, and how many more looks follow it.
     second_look: Option<(Pin<Box<Sleep>>, usize)>,
@@ -75,6 +74,21 @@ impl InFifo {
         self.changes.competing().clone()
     }
 
+    /// How often the last reader has left, as far as is known.
+    pub fn departures(&self) -> u64 {
+        self.changes.competing().departures()
+    }
+
+    /// Whether programs have opened or closed a FIFO, and nothing is known of that yet.
+    pub fn is_behind(&self) -> bool {
+        self.changes.is_behind()
+    }
+
+    /// Whether it holds bytes that nobody has read.
+    pub fn has_bytes(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| bytes_waiting(end) > 0)
+    }
+
     /// Ready when a program has it open for reading.
     pub fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.has_reader() {
@@ -95,12 +109,14 @@ impl InFifo {
 
     /// The FIFO as it is open here, in whichever direction.
     fn held(&self) -> Option<&OwnedFd> {
-        self.end.as_ref().or(self.anchor.as_ref().map(|(end, _)| end))
+        self.end.as_ref().or(self.anchor.as_ref())
     }
 
     /// A read end of the same FIFO, whatever its name leads to by now.
     fn reader(&self) -> Option<OwnedFd> {
-        self.held().and_then(|held| reopen(held, READ_FLAGS).ok())
+        let held = self.held()?;
+        self.changes.leaving().expect_own();
+        reopen(held, READ_FLAGS).ok()
     }
 
     /// Readers get what the FIFO holds and then end of file; whoever opens it now waits.
@@ -110,23 +126,23 @@ impl InFifo {
     pub fn end(&mut self) -> io::Result<()> {
         if let Some(end) = &self.end {
             self.changes.competing().mute();
-            let had_reader = self.has_reader();
-            self.anchor = Some((reopen(end, READ_FLAGS)?, had_reader));
+            self.changes.end(self.has_reader());
+            self.anchor = Some(reopen(end, READ_FLAGS)?);
             self.active = None;
             self.end = None;
         }
         Ok(())
     }
 
-    /// Undoes [`InFifo::end`]. Readers from before it get a moment to see the end of file that they were promised. A FIFO that
-    /// was removed is made anew.
+    /// Undoes [`InFifo::end`]. Readers from before it get this long to see the end of file that they were promised. A FIFO
+    /// that was removed is made anew.
     ///
     /// # Errors
     /// Those of open(2); what was put in the place of the FIFO. It stays ended then.
-    pub async fn begin(&mut self) -> io::Result<()> {
+    pub async fn begin(&mut self, patience: Duration) -> io::Result<()> {
         if self.node.is_removed()? || self.end.is_none() {
-            if let (None, Some((_, true))) = (&self.end, &self.anchor) {
-                let_programs_leave(&self.node.inner_path()).await;
+            if self.end.is_none() {
+                self.changes.left(patience).await;
             }
             self.end = Some(open_write_end(&mut self.node, self.packet_mode)?);
             (self.anchor, self.active) = (None, None);
@@ -224,18 +240,6 @@ impl Sink for InFifo {
     }
 }
 
-/// Waits until no program has the FIFO open, but not forever.
-pub(super) async fn let_programs_leave(path: &Path) {
-    for _ in 0..LEAVE_ROUNDS {
-        let path = path.to_owned();
-        let left = tokio::task::spawn_blocking(move || holders(&path).is_empty()).await;
-        if left.unwrap_or(true) {
-            return;
-        }
-        tokio::time::sleep(LEAVE_PAUSE).await;
-    }
-}
-
 /// A larger FIFO means fewer wakeups on both sides. The system may refuse; it works with the default size as well.
 pub(super) fn enlarge(fd: &OwnedFd) {
     let _ = fcntl(fd, FcntlArg::F_SETPIPE_SZ(FIFO_CAPACITY));
@@ -266,6 +270,3 @@ pub(super) const WRITE_FLAGS: OFlag = OFlag::O_WRONLY.union(OFlag::O_NONBLOCK);
 const SECOND_LOOKS: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(50), Duration::from_secs(1)];
 /// Bytes; four transfers of the default size.
 const FIFO_CAPACITY: i32 = 256 * 1024;
-const LEAVE_PAUSE: Duration = Duration::from_millis(20);
-/// Programs that keep an ended FIFO open for longer than this many pauses simply go on with the next session.
-const LEAVE_ROUNDS: u32 = 50;

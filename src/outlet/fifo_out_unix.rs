@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -22,7 +23,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::descriptor::reopen;
-use super::fifo_in::{WRITE_FLAGS, enlarge, let_programs_leave};
+use super::fifo_in::{WRITE_FLAGS, enlarge};
 use super::socket::bytes_waiting;
 use super::{Changes, Node, Source, StandingSource, Watcher};
 use crate::reactor::ShortReads;
@@ -34,8 +35,6 @@ pub struct OutFifo {
     /// A second descriptor of `end` in the reactor, while a writer is there.
     active: Option<AsyncFd<OwnedFd>>,
     reads: ShortReads,
-    /// Whether anybody was writing when it ended.
-    had_writer: bool,
     changes: Changes,
 }
 
@@ -47,7 +46,7 @@ impl OutFifo {
     pub fn new(mut node: Node, watcher: &Watcher) -> io::Result<Self> {
         let end = open_read_end(&mut node)?;
         let changes = watcher.watch(&node.inner_path())?;
-        Ok(Self { node, end: Some(end), active: None, reads: ShortReads::default(), had_writer: false, changes })
+        Ok(Self { node, end: Some(end), active: None, reads: ShortReads::default(), changes })
     }
 
     /// Where it is, for people.
@@ -84,22 +83,22 @@ impl OutFifo {
     /// # Errors
     /// Those of read(2).
     pub fn end(&mut self) -> io::Result<usize> {
-        let had_writer = self.has_writer();
+        let had_writer = self.revents().is_some_and(|r| !r.contains(PollFlags::POLLHUP));
         self.active = None;
         let Some(end) = self.end.take() else { return Ok(0) };
-        self.had_writer = had_writer;
+        self.changes.end(had_writer);
         read_out(&end)
     }
 
-    /// Undoes [`OutFifo::end`]. Writers from before it get a moment to see the EPIPE that they were promised. A FIFO that was
+    /// Undoes [`OutFifo::end`]. Writers from before it get this long to see the EPIPE that they were promised. A FIFO that was
     /// removed is made anew.
     ///
     /// # Errors
     /// Those of open(2); what was put in the place of the FIFO. It stays ended then.
-    pub async fn begin(&mut self) -> io::Result<()> {
+    pub async fn begin(&mut self, patience: Duration) -> io::Result<()> {
         if self.node.is_removed()? || self.end.is_none() {
-            if self.end.is_none() && self.had_writer {
-                let_programs_leave(&self.node.inner_path()).await;
+            if self.end.is_none() {
+                self.changes.left(patience).await;
             }
             self.end = Some(open_read_end(&mut self.node)?);
             self.active = None;

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::{CompetingReaders, Sink, Source, StandingSink, StandingSource, Watcher};
 
@@ -44,7 +45,7 @@ impl InFifo {
     ///
     /// # Errors
     /// None, as nothing can be asked.
-    pub async fn begin(&mut self) -> io::Result<()> {
+    pub async fn begin(&mut self, _patience: Duration) -> io::Result<()> {
         match *self {}
     }
 
@@ -85,7 +86,7 @@ impl OutFifo {
     ///
     /// # Errors
     /// None, as nothing can be asked.
-    pub async fn begin(&mut self) -> io::Result<()> {
+    pub async fn begin(&mut self, _patience: Duration) -> io::Result<()> {
         match *self {}
     }
 

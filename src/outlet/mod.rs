@@ -55,9 +55,8 @@ mod fifo_in;
 mod fifo_out;
 #[cfg(windows)]
 mod fifo_windows;
-#[cfg(target_os = "linux")]
-#[path = "holders_linux.rs"]
-mod holders;
+#[cfg_attr(windows, allow(dead_code, reason = "Windows has no FIFOs"))]
+mod leaving;
 #[cfg(unix)]
 #[path = "node_unix.rs"]
 mod node;
@@ -120,8 +119,6 @@ pub use fifo_in::InFifo;
 pub use fifo_out::OutFifo;
 #[cfg(windows)]
 pub use fifo_windows::{InFifo, Node, OutFifo};
-#[cfg(target_os = "linux")]
-pub use holders::openers;
 #[cfg(unix)]
 pub use node::Node;
 #[cfg(windows)]
@@ -137,9 +134,7 @@ pub use socket::{Connection, SocketKind, written};
 pub use socket::{Listener, is_exhausted};
 #[cfg(windows)]
 pub use stream::Stream;
-#[cfg(windows)]
-pub use watch::openers;
-pub use watch::{Changes, Watcher};
+pub use watch::{Changes, Watcher, openers};
 
 /// Where the bytes of an IN pipe go.
 pub trait Sink: Send {

@@ -11,13 +11,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use inotify::{EventMask, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::CompetingReaders;
+use super::leaving::Leaving;
+use crate::processes::{Question, look};
 
 /// Watches any number of FIFOs and terminals.
 #[derive(Clone)]
@@ -37,6 +42,9 @@ struct Listener {
     sender: mpsc::Sender<()>,
     balance: Arc<AtomicI64>,
     competing: CompetingReaders,
+    leaving: Leaving,
+    /// What those who are waited for close: the daemon's own end is the other one.
+    theirs: EventMask,
 }
 
 /// News of one FIFO.
@@ -44,6 +52,7 @@ pub struct Changes {
     receiver: mpsc::Receiver<()>,
     balance: Arc<AtomicI64>,
     competing: CompetingReaders,
+    leaving: Leaving,
     descriptor: WatchDescriptor,
     shared: Arc<Shared>,
 }
@@ -67,10 +76,10 @@ impl Watcher {
     /// # Errors
     /// Those of `inotify_add_watch`.
     pub fn watch(&self, path: &Path) -> io::Result<Changes> {
-        self.watch_for(BOTH, path)
+        self.watch_for(BOTH, EventMask::CLOSE_WRITE, path)
     }
 
-    /// The same, with each opening and closing told: events that are alike and follow one another are told as one, and
+    /// The same for a FIFO that programs read, with each opening and closing told: events that are alike and follow one another are told as one, and
     /// between two of these comes one of the folder.
     ///
     /// # Errors
@@ -80,7 +89,7 @@ impl Watcher {
             // It ends with the folder. Nobody is told of its events.
             self.shared.watches.clone().add(folder, BOTH | WatchMask::ONLYDIR)?;
         }
-        self.watch(path)
+        self.watch_for(BOTH, EventMask::CLOSE_NOWRITE, path)
     }
 
     /// The same for a terminal, of which only the openings are told.
@@ -88,20 +97,22 @@ impl Watcher {
     /// # Errors
     /// Those of `inotify_add_watch`.
     pub fn watch_openings(&self, path: &Path) -> io::Result<Changes> {
-        self.watch_for(WatchMask::OPEN, path)
+        self.watch_for(WatchMask::OPEN, EventMask::empty(), path)
     }
 
-    fn watch_for(&self, what: WatchMask, path: &Path) -> io::Result<Changes> {
+    fn watch_for(&self, what: WatchMask, theirs: EventMask, path: &Path) -> io::Result<Changes> {
         let mask = what | WatchMask::DONT_FOLLOW;
         let (sender, receiver) = mpsc::channel(1);
         let mut listeners = self.shared.listeners();
         let descriptor = self.shared.watches.clone().add(path, mask)?;
         let balance = Arc::<AtomicI64>::default();
         let competing = CompetingReaders::default();
+        let leaving = Leaving::default();
+        let (of_it, open, left) = (balance.clone(), competing.clone(), leaving.clone());
         listeners
-            .insert(descriptor.clone(), Listener { sender, balance: balance.clone(), competing: competing.clone() });
+            .insert(descriptor.clone(), Listener { sender, balance: of_it, competing: open, leaving: left, theirs });
         drop(listeners);
-        Ok(Changes { receiver, balance, competing, descriptor, shared: self.shared.clone() })
+        Ok(Changes { receiver, balance, competing, leaving, descriptor, shared: self.shared.clone() })
     }
 }
 
@@ -156,6 +167,29 @@ impl Changes {
     pub(super) fn competing(&self) -> &CompetingReaders {
         &self.competing
     }
+
+    /// Who is still to see that it has ended.
+    pub(super) fn leaving(&self) -> &Leaving {
+        &self.leaving
+    }
+
+    /// Whether programs have done something that nobody has been told yet.
+    pub(super) fn is_behind(&self) -> bool {
+        let mut fds = [PollFd::new(self.shared.fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// The FIFO ends now, at which programs may have it open, or not.
+    pub(super) fn end(&self, is_open: bool) {
+        // Of one that has just come nothing was heard yet.
+        self.leaving.start(if is_open { self.competing.open().max(1) } else { 0 });
+    }
+
+    /// Waits until all that had it open at [`Changes::end`] have closed it, but not longer than this.
+    pub(super) async fn left(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !self.leaving.is_done() && timeout_at(deadline, self.changed()).await.is_ok() {}
+    }
 }
 
 impl Drop for Changes {
@@ -169,6 +203,11 @@ impl Shared {
     fn listeners(&self) -> MutexGuard<'_, HashMap<WatchDescriptor, Listener>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Processes that have the FIFO at `path` open, one for each time that it was opened, as far as can be seen in time.
+pub async fn openers(path: &Path) -> Vec<u32> {
+    look(Question::File(path.to_owned())).await.openers()
 }
 
 async fn dispatch(mut events: EventStream<[u8; EVENT_BUFFER]>, shared: Arc<Shared>) {
@@ -195,6 +234,9 @@ impl Listener {
         }
         if closed > 0 {
             self.competing.closed();
+        }
+        if mask.intersects(self.theirs) {
+            self.leaving.closed();
         }
         let _ = self.sender.try_send(());
     }

@@ -41,6 +41,6 @@ impl Changes {
 }
 
 /// Processes that have a FIFO open, of which there are none.
-pub fn openers(_path: &Path) -> Vec<u32> {
+pub async fn openers(_path: &Path) -> Vec<u32> {
     Vec::new()
 }

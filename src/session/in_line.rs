@@ -10,7 +10,6 @@
 //! ```
 
 use std::future::{pending, poll_fn};
-use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::backoff::Backoff;
 use super::hub::Hub;
-use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt, stopped};
+use super::line::{
+    Attachment, Context, FIRST_PAUSE, LEAVE_AFTER_STALL, LEAVE_BEFORE_ATTACH, LONGEST_PAUSE, halt, stopped,
+};
 use super::losses::Losses;
 use super::paced::PacedPipe;
 use super::plan;
@@ -74,7 +75,7 @@ impl InLine {
             self.end_outlet();
         }
         while let Some(attachment) = self.next_attachment().await {
-            self.begin_outlet().await;
+            self.begin_outlet(LEAVE_BEFORE_ATTACH).await;
             self.serve(&attachment).await;
             self.context.counters.set_open(false);
             self.readers.rest();
@@ -114,9 +115,9 @@ impl InLine {
         }
     }
 
-    async fn begin_outlet(&mut self) {
+    async fn begin_outlet(&mut self, patience: Duration) {
         if let Some(fifo) = &mut self.readers.fifo {
-            let begun = fifo.begin().await;
+            let begun = fifo.begin(patience).await;
             self.context.begun(fifo.path(), begun);
         }
     }
@@ -262,7 +263,7 @@ impl InLine {
             self.context.tell("stall", format!("{}; open the outlet again to go on", halt(attachment)));
             self.deliver_rest().await;
             self.end_outlet();
-            self.begin_outlet().await;
+            self.begin_outlet(LEAVE_AFTER_STALL).await;
             let over = self.context.stop_or_over(attachment);
             tokio::select! {
                 () = poll_fn(|cx| self.readers.poll_opened(cx)) => {}
@@ -388,11 +389,11 @@ fn watch(
         // Two that came before the pump did were one change; so there is one look without a cause.
         let _ = tokio::time::timeout(CROWD_PAUSE, competing.changed()).await;
         loop {
-            let mut readers = look(&path).await;
+            let mut readers = openers(&path).await;
             if readers.len() < 2 && competing.is_any() {
                 // The kernel tells of an opening before the program has its descriptor.
                 tokio::time::sleep(MOMENT).await;
-                readers = look(&path).await;
+                readers = openers(&path).await;
             }
             hub.saw_at_fifo(readers.first().copied());
             let at_once = competing.take();
@@ -408,11 +409,6 @@ fn watch(
     async move {
         tokio::join!(lossy, crowds);
     }
-}
-
-async fn look(path: &Path) -> Vec<u32> {
-    let path = path.to_owned();
-    tokio::task::spawn_blocking(move || openers(&path)).await.unwrap_or_default()
 }
 
 /// That so many programs were at the FIFO at once, of which some have gone. So many bytes went to them together; those that

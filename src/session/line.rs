@@ -271,3 +271,7 @@ pub(super) const NEWS_DELAY: Duration = Duration::from_millis(500);
 /// The first and the longest pause after a failed transfer, or after halts that follow one another without a byte.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long programs that had an ended FIFO open may take to see that and to close it, before it begins anew. Others wait
+/// for them when the device is back; after a stall there is nothing to wait for.
+pub(super) const LEAVE_BEFORE_ATTACH: Duration = Duration::from_millis(100);
+pub(super) const LEAVE_AFTER_STALL: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::backoff::Backoff;
 use super::hub::Hub;
 use super::in_line::framing;
-use super::line::{Attachment, Context, FIRST_PAUSE, LONGEST_PAUSE, halt};
+use super::line::{Attachment, Context, FIRST_PAUSE, LEAVE_AFTER_STALL, LEAVE_BEFORE_ATTACH, LONGEST_PAUSE, halt};
 use super::losses::{Losses, fate};
 use super::plan;
 use super::when_woken::WhenWoken;
@@ -60,7 +60,7 @@ impl OutLine {
             self.end_outlet();
         }
         while let Some(attachment) = self.next_attachment().await {
-            self.begin_outlet().await;
+            self.begin_outlet(LEAVE_BEFORE_ATTACH).await;
             self.serve(&attachment).await;
             self.context.counters.set_open(false);
             if self.context.eof && self.context.has_gone(&attachment).await && !self.context.is_stopping() {
@@ -106,9 +106,9 @@ impl OutLine {
         }
     }
 
-    async fn begin_outlet(&mut self) {
+    async fn begin_outlet(&mut self, patience: Duration) {
         if let Some(fifo) = &mut self.writers.fifo {
-            let begun = fifo.begin().await;
+            let begun = fifo.begin(patience).await;
             self.context.begun(fifo.path(), begun);
         }
     }
@@ -210,7 +210,7 @@ impl OutLine {
             self.context.tell("stall", format!("{}; open the outlet again to go on", halt(attachment)));
             self.lose("the device refused");
             self.end_outlet();
-            self.begin_outlet().await;
+            self.begin_outlet(LEAVE_AFTER_STALL).await;
             let over = self.context.stop_or_over(attachment);
             tokio::select! {
                 () = poll_fn(|cx| self.writers.poll_opened(cx)) => {}

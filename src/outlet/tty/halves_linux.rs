@@ -21,8 +21,8 @@ use super::all_linux::Settling;
 use super::pty_linux::{News, Pty, Received};
 use super::unheard_linux::GRACE;
 use super::{Change, Tty};
-use crate::outlet::holders::is_read;
 use crate::outlet::{Sink, Source};
+use crate::processes::{Question, look};
 use crate::reactor::Room;
 
 /// What programs read from the terminal.
@@ -308,7 +308,7 @@ impl Shared {
     /// Lets the sink end where no program reads: it would only hold up the other readers.
     async fn look_who_reads(&self) {
         let node = self.io.get_ref().node().to_owned();
-        let is_read = tokio::task::spawn_blocking(move || is_read(&node)).await.unwrap_or(true);
+        let is_read = look(Question::File(node)).await.is_read();
         let mut state = self.state();
         state.reading = if is_read { Reading::Possible } else { Reading::Never };
         wake(&mut state.sink);

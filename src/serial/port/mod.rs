@@ -14,8 +14,6 @@
 //! that matters, `driver = "user"` leaves the kernel's driver out.
 
 mod device;
-#[cfg(target_os = "linux")]
-mod holders_linux;
 mod info;
 #[cfg(target_os = "linux")]
 mod ioctl_linux;

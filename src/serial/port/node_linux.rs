@@ -23,9 +23,9 @@ use nix::libc::{
 use nix::sys::termios::{FlushArg, tcflush};
 
 use crate::config::{Parity, SerialMode, StopBits};
+use crate::processes::{Holder, Question, Seen, look_blocking};
 use crate::usb::{FlowControl, OpenError, port_permission_advice};
 
-use super::holders_linux::{Holder, holders};
 use super::{FirstSettings, ioctl_linux, list, system};
 
 /// Opens the port at `path`, unless another program has it, locks it and makes it raw, with these settings.
@@ -157,7 +157,7 @@ fn refusal(path: &Path, error: io::Error) -> OpenError {
 }
 
 fn busy(path: &Path) -> OpenError {
-    let who = names(&holders(path)).unwrap_or_else(|| UNSEEN.to_owned());
+    let who = holders(path).names().unwrap_or_else(|| UNSEEN.to_owned());
     let text = format!("{} is in use by {who}; end that program, or let it close the port", path.display());
     OpenError::Held(text, path.to_owned())
 }
@@ -165,22 +165,19 @@ fn busy(path: &Path) -> OpenError {
 /// The other programs that have the port at `path` open, as far as this user may see them, in words for people. One that
 /// has it only for a moment does not count: it looks at ports, or has been started by this one and is not itself yet.
 pub fn others(path: &Path) -> Option<String> {
-    let now = other_holders(path);
-    if now.is_empty() {
+    let now = holders(path);
+    if now.processes().is_empty() {
         return None;
     }
     thread::sleep(MOMENT);
-    let later = other_holders(path);
-    names(&now.into_iter().filter(|holder| later.contains(holder)).collect::<Vec<_>>())
-}
-
-fn other_holders(path: &Path) -> Vec<Holder> {
-    holders(path).into_iter().filter(|holder| !holder.is_this_process()).collect()
-}
-
-fn names(holders: &[Holder]) -> Option<String> {
-    let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    let later = holders(path);
+    let stayed = |holder: &&Holder| now.processes().iter().any(|before| before.pid == holder.pid);
+    let names: Vec<String> = later.processes().into_iter().filter(stayed).map(ToString::to_string).collect();
     (!names.is_empty()).then(|| names.join(" and "))
+}
+
+fn holders(path: &Path) -> Seen {
+    look_blocking(Question::Device(path.to_owned()))
 }
 
 fn denied(path: &Path) -> OpenError {

@@ -21,8 +21,6 @@ mod system;
 #[cfg(windows)]
 #[path = "system_windows.rs"]
 mod system;
-#[cfg(target_os = "linux")]
-mod users_linux;
 
 pub use combined::{Combined, isochronous_interfaces};
 pub use hotplug::Hotplug;

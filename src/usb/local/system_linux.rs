@@ -7,13 +7,19 @@ use nix::unistd::{AccessFlags, access};
 use nusb::DeviceInfo;
 
 use super::LocalDevice;
-pub use super::users_linux::users;
+use crate::processes::{Question, look_blocking};
 
 /// The kernel driver that holds an interface, such as `cdc_acm`. `configuration` is bConfigurationValue.
 pub fn driver(place: &str, configuration: u8, interface: u8) -> Option<String> {
     let link = Path::new(DEVICES).join(format!("{place}:{configuration}.{interface}/driver"));
     let target = fs::read_link(link).ok()?;
     target.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Programs that have the device at `node` open, without this one, such as `heimdall (process 4711)`. It may take a while.
+pub fn users(node: &Path) -> Vec<String> {
+    let seen = look_blocking(Question::Device(node.to_owned()));
+    seen.processes().into_iter().map(ToString::to_string).collect()
 }
 
 /// Whether this configuration is active and has this interface.
