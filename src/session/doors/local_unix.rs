@@ -1,26 +1,15 @@
-//! The doors on Unix: two FIFOs of text, and sockets. Who answers is none of its business.
+//! The doors on Unix that are sockets. Who answers is none of its business.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::socket::{MsgFlags, send};
 use tokio::net::UnixStream;
-use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_seqpacket::UnixSeqpacket;
 
 use super::AnswerBinary;
-use crate::outlet::{Connection, Departure, Node};
-
-/// The text control pipe: requests from one FIFO, answers into another. Both ends of both are held, so that answers
-/// wait for their reader and no end of file is ever seen.
-///
-/// # Errors
-/// Those of open(2).
-pub(in crate::session) fn open_text_fifos(request: Node, response: Node) -> io::Result<(Receiver, Sender)> {
-    let (request, response) = (request.open_both_ways()?, response.open_both_ways()?);
-    Ok((Receiver::from_owned_fd(request)?, Sender::from_owned_fd(response)?))
-}
+use crate::outlet::{Connection, Departure};
 
 /// What a client of text writes, where it reads answers, and its end.
 ///

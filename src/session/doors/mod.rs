@@ -4,6 +4,9 @@
 //! function that answers.
 
 #[cfg(unix)]
+#[path = "fifos_unix.rs"]
+mod fifos;
+#[cfg(unix)]
 #[path = "local_unix.rs"]
 mod local;
 #[cfg(windows)]
@@ -11,7 +14,7 @@ mod local;
 mod local;
 
 #[cfg(unix)]
-pub(super) use local::open_text_fifos;
+pub(super) use fifos::{open_text_fifos, serve_text_fifos};
 
 use std::sync::Arc;
 
@@ -40,18 +43,22 @@ pub(super) async fn serve_text(
 ) {
     let mut lines = TextReader::new(source, limit);
     while let Some(line) = lines.next().await {
-        let reply = match line {
-            TextLine::Text(line) => tokio::select! {
-                reply = answer(line) => reply,
-                () = departure.gone() => return,
-            },
-            TextLine::TooLong => {
-                Answer::Error { name: ErrorName::Invalid, text: format!("a request line has at most {limit} bytes") }
-            }
+        let reply = tokio::select! {
+            reply = reply_to(line, limit, &answer) => reply,
+            () = departure.gone() => return,
         };
         if answers.write_all(format!("{reply}\n").as_bytes()).await.is_err() {
             return;
         }
+    }
+}
+
+fn reply_to(line: TextLine, limit: usize, answer: &AnswerText) -> BoxFuture<'static, Answer> {
+    match line {
+        TextLine::Text(line) => answer(line),
+        TextLine::TooLong => Box::pin(async move {
+            Answer::Error { name: ErrorName::Invalid, text: format!("a request line has at most {limit} bytes") }
+        }),
     }
 }
 

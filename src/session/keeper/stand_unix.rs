@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::outlets::{BINARY_MESSAGE, Outlets, SERIAL_LINE, Standing, access};
 use crate::config::{Framing, OutletKind, PipeConfig, SerialConfig};
 use crate::name::line_of_outlet;
-use crate::outlet::{Access, Departure, DirError, Listener, Node, SocketKind};
+use crate::outlet::{Access, DirError, Listener, Node, SocketKind};
 use crate::request::control;
 use crate::session::entrance::Entrance;
 use crate::session::serial::SerialPort;
@@ -72,9 +72,9 @@ impl Outlets {
         let request = self.make_fifo("ep_00.request", false, &access)?;
         let response = self.make_fifo("ep_00.response", true, &access)?;
         let path = request.path().to_owned();
-        let (source, answers) =
-            doors::open_text_fifos(request, response).map_err(|e| DirError::from_io(&path, "cannot open", e))?;
-        self.serve(doors::serve_text(source, answers, control::MAX_LINE, self.control_text(), Departure::never()));
+        let fifos = doors::open_text_fifos(request, response, &self.surroundings.watcher);
+        let fifos = fifos.map_err(|e| DirError::from_io(&path, "cannot open", e))?;
+        self.serve(doors::serve_text_fifos(fifos, control::MAX_LINE, self.control_text()));
         let entrance = self.entrance("ep_00.sock", SocketKind::Messages, &access)?;
         self.serve(doors::serve_binary_door(entrance, BINARY_MESSAGE, self.control_binary()));
         Ok(())
