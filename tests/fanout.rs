@@ -55,6 +55,41 @@ fn a_socket_and_the_fifo_get_the_same_bytes_each_its_own_copy() {
 }
 
 #[test]
+fn what_arrives_just_after_the_fifo_was_opened_is_for_its_reader_too() {
+    let (bus, daemon) = loopback("");
+    let client = connect_stream(&daemon, "zero/ep_82.sock");
+    wait_clients(&daemon, "ep_82", 1);
+    let mut out = daemon.writer("zero/ep_02");
+    bus.command("delay zero ep_82 1000");
+    // The daemon stands still between the opening and the event that says so; and then both events are there at once.
+    let late = wait_for(
+        || {
+            out.write_all(b"ping").unwrap();
+            daemon.wait_count("zero", "ep_02", "transfers", 1);
+            daemon.signal(SIGSTOP);
+            let arrived = bytes_from(bus.port) > 0;
+            let fifo = daemon.reader("zero/ep_82");
+            wait_for(|| (bytes_from(bus.port) > 0).then_some(()), || "nothing comes".to_owned());
+            daemon.signal(SIGCONT);
+            let (_, bytes) = read_exactly(file(&client), 4);
+            assert_eq!(bytes, b"ping");
+            // On a machine that is slow enough it had come before.
+            (!arrived).then_some(fifo)
+        },
+        || "the answer always came first".to_owned(),
+    );
+    assert_eq!(read_exactly(late, 4).1, b"ping");
+}
+
+/// Bytes that this machine has received from a server on this port and no program has taken, as the kernel lists them.
+fn bytes_from(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let connections = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let from = connections.filter(|fields| fields[2].ends_with(&format!(":{port:04X}")));
+    from.map(|fields| usize::from_str_radix(fields[4].split_once(':').unwrap().1, 16).unwrap()).sum()
+}
+
+#[test]
 fn thirty_two_clients_and_a_fifo_get_every_byte_and_one_that_stops_delays_them_no_longer_than_patience() {
     const EACH: usize = 4 << 20;
     let (_bus, daemon) = zero::zero(&pipe("0x81", &format!("{SHARED}\npatience = \"500ms\"")));

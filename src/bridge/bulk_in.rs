@@ -110,7 +110,9 @@ impl BulkIn {
             drain(pipe, |transfer| self.take(transfer)).await;
             self.stock.spare.clear();
         }
-        readers.keep_arrived(&mut self.stock.ring, &mut Vec::new());
+        if readers.is_empty() {
+            readers.keep_arrived(&mut self.stock.ring, &mut Vec::new());
+        }
         verdict
     }
 
@@ -133,7 +135,10 @@ impl BulkIn {
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Poll<Verdict> {
         loop {
-            let is_more = in_pump::collect(self, cx, pipe);
+            let is_more = in_pump::collect(self, cx, pipe, readers);
+            if !readers.is_empty() {
+                return Poll::Ready(Verdict::Closed);
+            }
             readers.keep_arrived(&mut self.stock.ring, &mut self.stock.spare);
             if let Some(error) = self.stock.failure {
                 return Poll::Ready(Verdict::Device(error));
@@ -157,7 +162,7 @@ impl BulkIn {
             while pipe.in_flight() > 0 {
                 readers.poll_people(cx, &self.stock.ring);
                 match pipe.poll_complete(cx) {
-                    Poll::Ready(transfer) => self.take(transfer),
+                    Poll::Ready(transfer) => in_pump::complete(self, readers, transfer),
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -202,7 +207,7 @@ impl BulkIn {
         // The end of the ring when everybody was served.
         let mut served = None;
         loop {
-            let is_more = in_pump::collect(self, cx, pipe);
+            let is_more = in_pump::collect(self, cx, pipe, readers);
             if served.replace(self.stock.ring.end()) != Some(self.stock.ring.end())
                 && let Err(verdict) = in_pump::serve(self, cx, readers)
             {
@@ -296,6 +301,19 @@ mod tests {
         readers.fifo.as_mut().unwrap().closes_after = None;
         pump.run(&mut FakePipe::default(), &mut readers, forever().as_mut()).await;
         assert_eq!(bytes(&readers), b"onetwo");
+    }
+
+    #[test]
+    fn what_completes_is_for_a_fifo_that_was_opened_before_although_no_event_has_come() {
+        let mut readers = reading(FakeSink { closes_after: Some(0), ..FakeSink::default() });
+        let mut pump = pump(Framing::Stream, &mut readers);
+        readers.start(&mut pump.stock.ring, 4);
+        readers.fifo.as_mut().unwrap().closes_after = None;
+        let transfer = Transfer { status: Ok(()), actual: 3, ..Transfer::new(64) };
+        in_pump::complete(&mut pump, &mut readers, transfer);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(in_pump::serve(&mut pump, cx, &mut readers).is_ok());
+        assert_eq!(bytes(&readers), [0; 3]);
     }
 
     #[tokio::test]

@@ -74,14 +74,25 @@ pub(crate) trait InPump: Sized {
 }
 
 /// Takes what has come from the device, or as much of it as is to be passed on first; says whether there may be more.
-pub(super) fn collect(pump: &mut impl InPump, cx: &mut Context<'_>, pipe: &mut dyn Pipe) -> bool {
+pub(super) fn collect<F: StandingSink>(
+    pump: &mut impl InPump,
+    cx: &mut Context<'_>,
+    pipe: &mut dyn Pipe,
+    readers: &mut Readers<F>,
+) -> bool {
     while let Poll::Ready(transfer) = pipe.poll_complete(cx) {
-        pump.take(transfer);
+        complete(pump, readers, transfer);
         if pipe.moves_when_polled() {
             return true;
         }
     }
     false
+}
+
+/// Takes a transfer, which is for everybody who has an outlet open by now.
+pub(super) fn complete<F: StandingSink>(pump: &mut impl InPump, readers: &mut Readers<F>, transfer: Transfer) {
+    readers.look(&pump.stock().ring);
+    pump.take(transfer);
 }
 
 /// Serves everybody who is there, and makes room of what all have passed.
@@ -111,7 +122,10 @@ pub(super) fn poll_drain<F: StandingSink>(
     stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Poll<Verdict> {
     loop {
-        let is_more = collect(pump, cx, pipe);
+        let is_more = collect(pump, cx, pipe, readers);
+        if !readers.is_empty() {
+            return Poll::Ready(Verdict::Closed);
+        }
         let Stock { ring, spare, counters, failure, .. } = pump.stock();
         while let Some(transfer) = ring.pop() {
             counters.add_discarded(transfer.actual);

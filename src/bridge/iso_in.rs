@@ -111,7 +111,7 @@ impl IsoIn {
         stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Poll<Verdict> {
         loop {
-            let is_more = in_pump::collect(self, cx, pipe);
+            let is_more = in_pump::collect(self, cx, pipe, readers);
             if let Err(verdict) = in_pump::serve(self, cx, readers) {
                 return Poll::Ready(verdict);
             }

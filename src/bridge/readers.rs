@@ -316,6 +316,14 @@ impl<F: StandingSink> Readers<F> {
         discarded
     }
 
+    /// Takes note of programs that have the FIFO open of which no event has come yet. It asks the system only where nobody is
+    /// known to read the FIFO.
+    pub(super) fn look(&mut self, ring: &Ring) {
+        if !self.present && self.fifo.as_ref().is_some_and(StandingSink::is_open) {
+            self.fifo_came(ring);
+        }
+    }
+
     /// Takes note of who comes and who goes.
     pub(super) fn poll_people(&mut self, cx: &mut Context<'_>, ring: &Ring) {
         self.poll_changes(cx, ring);
