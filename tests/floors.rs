@@ -108,7 +108,6 @@ const ALONE: &[&str] = &[
     "guard",
     "look",
     "node",
-    "orphan",
     "overlapped",
     "pipe",
     "security",

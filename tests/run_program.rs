@@ -289,6 +289,28 @@ fn nothing_of_it_outlives_the_daemon() {
     wait_gone(pid);
 }
 
+/// Notes who it is, and starts three programs: one of its group, one that has left that, and one whose parent has ended.
+const PARENT: &str = "#!/bin/sh\n\
+    trap '' TERM\nsleep 1001 & echo $! >>all\nsetsid sleep 1002 & echo $! >>all\n\
+    (setsid sh -c 'echo $$ >>all; exec sleep 1003' &)\necho $$ >>all\ncat\nsleep 60\n";
+
+#[test]
+fn all_that_it_started_ends_with_it_however_its_daemon_or_it_ends() {
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let rest = "[device.serial]\nrun = [\"./parent\"]";
+        let mut bench = Bench::with(Echo, rest, |folder| script(&folder.join("parent"), PARENT));
+        let all: Vec<u32> = bench.lines("all", 4).iter().map(|line| number(line)).collect();
+        assert!(all.iter().all(|&pid| is_running(pid)), "{all:?}");
+        bench.daemon.signal(signal);
+        bench.daemon.wait_end();
+        all.into_iter().for_each(wait_gone);
+    }
+    // By itself: those that have left its group go as well.
+    let rest = "[device.serial]\nrun = [\"sh\", \"-c\", \"setsid sleep 1004 & echo $! >>all; sleep 1\"]";
+    let bench = Bench::with(Echo, rest, |_| {});
+    bench.lines("all", 2).iter().take(1).for_each(|line| wait_gone(number(line)));
+}
+
 #[test]
 fn a_reload_restarts_it_only_where_the_configuration_changed() {
     let mut bench = Bench::new(Echo, "[\"sleep\", \"1000\"]");

@@ -90,6 +90,10 @@ use args::{Args, Command, ConfigCommand};
 
 /// Runs the program and gives its exit status: 0 done, 1 failed at run time, 2 wrong usage or configuration.
 pub fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Some(code) = crate::session::guard(std::env::args_os()) {
+        return code;
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(e) => {

@@ -68,6 +68,8 @@ pub use pass::keep_descriptors;
 pub use pass::keep_handles;
 pub use pass::{End as PassedEnd, Pass};
 pub use plan::check_endpoints;
+#[cfg(target_os = "linux")]
+pub use program::guard;
 pub use release::Lease;
 pub use shared::Offers;
 pub use status::{ClientStatus, DeviceStatus, PipeStatus};

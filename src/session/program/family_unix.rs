@@ -1,32 +1,41 @@
-//! A program with all that it starts, on Unix: a process group of its own, which is signalled as one.
+//! A program with all that it starts, on Unix: a process group of its own, which is signalled as one, under a guard that ends
+//! those that have left it.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
-use super::orphan;
+use super::guard::{Guard, guarded};
 use crate::outlet::restore_limit;
 use crate::session::pass::keep_descriptors;
 
 /// The process group whose first one is the program.
-pub(super) struct Family(u32);
+pub(super) struct Family {
+    pid: u32,
+    /// When it is dropped, nothing of the program is left soon.
+    _guard: Guard,
+}
+
+/// What a family is founded by.
+pub(super) type Founder = Guard;
 
 impl Family {
-    /// Of a program that was prepared before it was started.
+    /// Of a program that was started.
     ///
     /// # Errors
-    /// None; elsewhere a family has to be founded.
-    pub(super) fn of(child: &Child) -> io::Result<Self> {
-        Ok(Self(child.id().unwrap_or_default()))
+    /// Why the guard could not start it.
+    pub(super) async fn of(_child: &Child, mut guard: Founder) -> io::Result<Self> {
+        Ok(Self { pid: guard.started().await?, _guard: guard })
     }
 
     /// The program's number.
     pub(super) fn pid(&self) -> u32 {
-        self.0
+        self.pid
     }
 
     /// SIGTERM.
@@ -43,23 +52,26 @@ impl Family {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Ok(group @ 1..) = i32::try_from(self.0) {
+        if let Ok(group @ 1..) = i32::try_from(self.pid) {
             // Where nobody is left, nothing is to be done.
             let _ = killpg(Pid::from_raw(group), signal);
         }
     }
 }
 
-/// Makes the program that is started the first of a group, under the name that it was called by.
-pub(super) fn prepare(command: &mut Command, name: &str) {
+/// What starts the program at `path`, with these words, as the first of a group.
+///
+/// # Errors
+/// When there is no descriptor left.
+pub(super) fn command(path: &Path, words: &[String]) -> io::Result<(Command, Founder)> {
+    let (mut command, guard) = guarded(path, words)?;
     keep_descriptors(|_| false);
-    command.arg0(name).process_group(0);
     for variable in OF_THE_DAEMON {
         command.env_remove(variable);
     }
     // SAFETY: it calls getrlimit(2) and setrlimit(2) alone, which may be between fork and exec.
     unsafe { command.pre_exec(restore_limit) };
-    orphan::end_with_this_process(command);
+    Ok((command, guard))
 }
 
 /// Whether a word is a path, and no name to be looked for.

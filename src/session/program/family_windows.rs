@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::ptr::{from_ref, null};
 
@@ -25,12 +26,12 @@ pub(super) struct Family {
 }
 
 impl Family {
-    /// Of a program that was prepared before it was started: it begins to run now, so that nothing that it starts is left
+    /// Of a program that was started: it begins to run now, so that nothing that it starts is left
     /// out.
     ///
     /// # Errors
     /// When the system has no job for it.
-    pub(super) fn of(child: &Child) -> io::Result<Self> {
+    pub(super) async fn of(child: &Child, (): Founder) -> io::Result<Self> {
         let process = child.raw_handle().ok_or(io::ErrorKind::NotFound)?;
         let family = Self { job: job()?, pid: child.id().unwrap_or_default() };
         // SAFETY: both handles are open.
@@ -88,11 +89,19 @@ unsafe extern "system" {
     fn NtResumeProcess(process: HANDLE) -> NTSTATUS;
 }
 
-/// Has the program that is started wait until it is in its job.
-pub(super) fn prepare(command: &mut Command, _name: &str) {
+/// What starts the program at `path`, which then waits until it is in its job.
+///
+/// # Errors
+/// None; elsewhere a family needs more.
+pub(super) fn command(path: &Path, words: &[String]) -> io::Result<(Command, Founder)> {
     keep_handles();
-    command.creation_flags(CREATE_SUSPENDED | CREATE_NEW_PROCESS_GROUP);
+    let mut command = Command::new(path);
+    command.args(&words[1..]).kill_on_drop(true).creation_flags(CREATE_SUSPENDED | CREATE_NEW_PROCESS_GROUP);
+    Ok((command, ()))
 }
+
+/// What a family is founded by.
+pub(super) type Founder = ();
 
 /// Whether a word is a path, and no name to be looked for.
 pub(super) fn is_path(word: &str) -> bool {

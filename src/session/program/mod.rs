@@ -18,10 +18,13 @@ mod family;
 #[path = "family_windows.rs"]
 mod family;
 #[cfg(target_os = "linux")]
-#[path = "orphan_linux.rs"]
-mod orphan;
+#[path = "guard_linux.rs"]
+mod guard;
 mod process;
 mod said;
+
+#[cfg(target_os = "linux")]
+pub use guard::guard;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,7 +150,7 @@ impl Attendant {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let started = Instant::now();
-            let how = match self.start() {
+            let how = match self.start().await {
                 Ok(seated) => {
                     self.shared.set_program_problem(None);
                     match self.watch(seated, plug).await {
@@ -179,10 +182,10 @@ impl Attendant {
     }
 
     /// Starts the program and seats it at both directions of the line.
-    fn start(&self) -> Result<Seated, String> {
+    async fn start(&self) -> Result<Seated, String> {
         let name = format!("{}: {}", self.shared.name, self.program.words[0]);
         let device = Path::new(&self.shared.name);
-        let (process, ends) = Process::start(&self.program, &name, &[(DIR, &self.dir), (DEVICE, device)])?;
+        let (process, ends) = Process::start(&self.program, &name, &[(DIR, &self.dir), (DEVICE, device)]).await?;
         let pid = process.pid();
         let seated = self.seat(process, ends)?;
         self.tell("start", format!("{} runs as process {pid}", self.program.words.join(" ")));

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::Ends;
-use super::family::{ASKED, Family, in_words, is_path, prepare, why_not};
+use super::family::{ASKED, Family, command, in_words, is_path, why_not};
 use super::said::Log;
 use crate::config::Program;
 use crate::session::pass::pipe;
@@ -27,17 +27,21 @@ impl Process {
     ///
     /// # Errors
     /// Why it cannot be started, and what to do, in words for people.
-    pub(super) fn start(program: &Program, name: &str, environment: &[(&str, &Path)]) -> Result<(Self, Ends), String> {
+    pub(super) async fn start(
+        program: &Program,
+        name: &str,
+        environment: &[(&str, &Path)],
+    ) -> Result<(Self, Ends), String> {
         let (stdin, theirs_in) = pipe(true, false)?;
         let (stdout, theirs_out) = pipe(false, false)?;
-        let mut command = Command::new(path(program));
-        command.args(&program.words[1..]).current_dir(&program.folder).envs(environment.iter().copied());
-        command.stdin(Stdio::from(theirs_in)).stdout(Stdio::from(theirs_out)).stderr(Stdio::piped());
-        command.kill_on_drop(true);
-        prepare(&mut command, &program.words[0]);
         let not_started = |e| not_started(program, &e);
+        let (mut command, founder) = command(&path(program), &program.words).map_err(not_started)?;
+        command.current_dir(&program.folder).envs(environment.iter().copied());
+        command.stdin(Stdio::from(theirs_in)).stdout(Stdio::from(theirs_out)).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(not_started)?;
-        let family = Family::of(&child).map_err(not_started)?;
+        // It has the program's ends, which nobody else is to have.
+        drop(command);
+        let family = Family::of(&child, founder).await.map_err(not_started)?;
         let stderr = child.stderr.take().map(|stderr| Log::of(stderr, name));
         Ok((Self { child, family, stderr }, Ends { stdin, stdout }))
     }
