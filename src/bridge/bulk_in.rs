@@ -103,7 +103,7 @@ impl BulkIn {
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
         self.stock.failure = None;
-        readers.take_back_ended();
+        readers.start_keeping(&mut self.stock.ring);
         self.allocate(pipe);
         let verdict = poll_fn(|cx| self.poll_keep(cx, pipe, readers, stop.as_mut())).await;
         if !self.goes_on(&verdict) {
@@ -179,8 +179,11 @@ impl BulkIn {
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Verdict {
         self.stock.failure = None;
-        let waiting = readers.discard(&mut self.stock.ring);
-        self.stock.counters.add_discarded(waiting);
+        readers.start(&mut self.stock.ring, self.wanted.queue);
+        if readers.is_empty() {
+            let waiting = readers.discard(&mut self.stock.ring);
+            self.stock.counters.add_discarded(waiting);
+        }
         self.stock.spare.extend((0..self.sizes.queue).map(|_| pipe.allocate(self.sizes.transfer)));
         let verdict = poll_fn(|cx| in_pump::poll_drain(self, cx, pipe, readers, stop.as_mut())).await;
         self.take_back(pipe, readers).await;
@@ -314,6 +317,37 @@ mod tests {
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         assert!(in_pump::serve(&mut pump, cx, &mut readers).is_ok());
         assert_eq!(bytes(&readers), [0; 3]);
+    }
+
+    #[test]
+    fn what_waits_is_for_a_reader_that_comes_in_the_moment_in_which_the_last_one_leaves() {
+        for is_serial in [false, true] {
+            let mut readers = reading(FakeSink::default());
+            if is_serial {
+                readers = readers.keeping_unread(Arc::new(InputPolicy::new(None, None)));
+            }
+            let mut pump = pump(Framing::Stream, &mut readers);
+            readers.start(&mut pump.stock.ring, 4);
+            let transfer = Transfer { status: Ok(()), actual: 3, ..Transfer::new(64) };
+            in_pump::complete(&mut pump, &mut readers, transfer);
+            readers.fifo.as_mut().unwrap().changes = 2;
+            let cx = &mut Context::from_waker(std::task::Waker::noop());
+            assert!(in_pump::serve(&mut pump, cx, &mut readers).is_ok());
+            assert_eq!(bytes(&readers), [0; 3], "serial: {is_serial}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_serial_line_whose_reader_has_left_unnoticed_is_kept_for_the_next_one() {
+        let mut readers = reading(FakeSink::default()).keeping_unread(Arc::new(InputPolicy::new(None, None)));
+        let mut pump = pump(Framing::Stream, &mut readers);
+        readers.start(&mut pump.stock.ring, 4);
+        readers.fifo.as_mut().unwrap().closes_after = Some(0);
+        let verdict = pump.keep(&mut FakePipe::sending([b"one".to_vec()]), &mut readers, forever().as_mut()).await;
+        assert!(matches!(verdict, Verdict::Device(TransferError::Disconnected)), "it read on");
+        readers.fifo.as_mut().unwrap().closes_after = None;
+        pump.run(&mut FakePipe::default(), &mut readers, forever().as_mut()).await;
+        assert_eq!(bytes(&readers), b"one");
     }
 
     #[tokio::test]

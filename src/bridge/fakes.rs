@@ -118,6 +118,20 @@ pub(super) struct FakeSink {
     pub(super) bytes: Vec<u8>,
     pub(super) room: Option<usize>,
     pub(super) closes_after: Option<usize>,
+    /// How often it will be closed and opened, in turn, at once.
+    pub(super) changes: usize,
+}
+
+impl FakeSink {
+    fn poll_change(&mut self) -> Poll<()> {
+        match self.changes.checked_sub(1) {
+            Some(left) => {
+                self.changes = left;
+                Poll::Ready(())
+            }
+            None => Poll::Pending,
+        }
+    }
 }
 
 impl Sink for FakeSink {
@@ -135,7 +149,7 @@ impl Sink for FakeSink {
     }
 
     fn poll_closed(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
+        self.poll_change()
     }
 }
 
@@ -145,7 +159,7 @@ impl StandingSink for FakeSink {
     }
 
     fn poll_came(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
+        self.poll_change()
     }
 
     fn discard(&mut self) -> usize {

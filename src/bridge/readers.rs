@@ -63,7 +63,7 @@ pub struct Readers<F = InFifo> {
     clients: Vec<Client>,
     arrivals: UnboundedReceiver<NewReader>,
     policy: ReadersPolicy,
-    /// Serial lines: what nobody has read. It takes the place of `kept`.
+    /// Serial lines: what nobody has read. What was `kept` becomes part of it when the pump ends.
     unread: Option<Unread>,
     /// When the outlet that stands ended, with what its programs had not read.
     ended: Option<Instant>,
@@ -190,6 +190,7 @@ impl<F: StandingSink> Readers<F> {
 
     /// Nobody reads any more: what the ring has waits for the next reader.
     fn keep_left(&mut self, ring: &mut Ring) {
+        self.kept = false;
         let passed = self.fifo_place.at;
         let now = Instant::now();
         while let Some((number, transfer)) = ring.pop_numbered() {
@@ -252,18 +253,32 @@ impl<F: StandingSink> Readers<F> {
     /// A pump starts, with `limit` transfers of memory: looks who is there.
     pub(super) fn start(&mut self, ring: &mut Ring, limit: usize) {
         self.take_back_ended();
-        let is_open = self.fifo.as_ref().is_some_and(StandingSink::is_open);
-        match (self.present, is_open) {
-            (false, true) => self.fifo_came(ring),
-            (true, false) => self.fifo_left(ring),
-            _ => {}
-        }
+        self.look_anew(ring);
         if self.kept && !self.present && !self.clients.is_empty() {
             self.kept = false;
             let discarded = self.fifo_place.take_all(ring, limit);
             self.counters.add_discarded(discarded);
         }
         self.seat(ring);
+    }
+
+    /// A pump starts to read for nobody: looks whether that is so, and keeps what the last reader has left.
+    pub(super) fn start_keeping(&mut self, ring: &mut Ring) {
+        self.take_back_ended();
+        self.look_anew(ring);
+        if self.is_empty() {
+            self.keep_left(ring);
+        }
+    }
+
+    /// Asks the FIFO itself who is there.
+    fn look_anew(&mut self, ring: &Ring) {
+        let is_open = self.fifo.as_ref().is_some_and(StandingSink::is_open);
+        match (self.present, is_open) {
+            (false, true) => self.fifo_came(ring),
+            (true, false) => self.fifo_left(ring),
+            _ => {}
+        }
     }
 
     /// Whoever is new begins with the next whole transfer.
@@ -285,11 +300,13 @@ impl<F: StandingSink> Readers<F> {
         self.left = false;
         self.fifo_place.release();
         self.clients.iter_mut().for_each(|client| client.place.release());
-        if !self.is_empty() || self.kept {
+        if !self.is_empty() {
             return;
         }
         if self.unread.is_some() {
             self.keep_left(ring);
+        } else if self.kept {
+            // The next reader begins where the last one ended.
         } else if self.fifo.is_some() {
             self.fifo_place.at = self.fifo_place.at.max(ring.first());
             self.kept = true;
@@ -369,7 +386,10 @@ impl<F: StandingSink> Readers<F> {
             let (bytes, now) = (fifo.take_back(), Instant::now());
             discarded += unread.add(&bytes, now);
             self.fifo_place.take_begun(ring, |bytes| discarded += unread.add(bytes, now));
-            if !self.clients.is_empty() {
+            if self.clients.is_empty() {
+                // Another one may come before anybody has looked.
+                self.kept = true;
+            } else {
                 discarded += self.fifo_place.leave(ring);
             }
         } else if self.clients.is_empty() {
