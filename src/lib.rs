@@ -8,6 +8,9 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod log_writer;
 pub mod name;
 pub mod outlet;

@@ -29,7 +29,7 @@ brief() {
             name=${line%%,*} part=suite ok=0
             ;;
         'ok '*) ok=$((ok + 1)) ;;
-        'lab result: '* | 'wine result: '*)
+        'lab result: '* | 'wine result: '* | 'fuzz result: '*)
             end_suite
             echo "$line"
             ;;

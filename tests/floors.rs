@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Every module of the crate, from the roof to the cellar, with those it may use. None may use one above itself.
 const FLOORS: &[(&str, &[&str])] = &[
+    ("fuzzing", &["cli", "daemon", "session", "bridge", "serial", "usb", "request", "config", "selector", "name"]),
     (
         "cli",
         &[

@@ -16,6 +16,8 @@ mod counters;
 mod cutter;
 mod deframe;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod in_pump;
 mod iso_in;
 mod iso_out;

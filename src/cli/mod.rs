@@ -17,6 +17,8 @@ mod child;
 mod child;
 mod demo;
 mod exec;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod lifetime;
 mod list;
 mod log;

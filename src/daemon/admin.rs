@@ -144,7 +144,11 @@ async fn client(stream: Stream, service: Service) {
     }
 }
 
-fn parse(line: TextLine) -> Result<Request, String> {
+/// A request from its line.
+///
+/// # Errors
+/// What is wrong with it, for the client.
+pub(super) fn parse(line: TextLine) -> Result<Request, String> {
     match line {
         TextLine::TooLong => Err(format!("a request has at most {MAX_REQUEST} bytes")),
         TextLine::Text(text) => serde_json::from_str(&text).map_err(|e| format!("not a request: {e}")),
@@ -152,9 +156,10 @@ fn parse(line: TextLine) -> Result<Request, String> {
 }
 
 /// What a client was lent, by device. It is taken back with the last of these.
-type Leases = HashMap<String, Lease>;
+pub(super) type Leases = HashMap<String, Lease>;
 
-async fn carry_out(request: Request, devices: &Devices, leases: &mut Leases) -> Reply {
+/// Answers a request that is answered by one reply.
+pub(super) async fn carry_out(request: Request, devices: &Devices, leases: &mut Leases) -> Reply {
     let answer = match request {
         Request::Release { device, borrower: Some(borrower), port } => {
             return lend(device, borrower, port, devices, leases).await;

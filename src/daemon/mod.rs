@@ -6,6 +6,8 @@ mod admin;
 mod answers;
 mod capture;
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(unix)]
 #[path = "link_unix.rs"]
 mod link;

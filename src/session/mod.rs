@@ -21,6 +21,8 @@ mod doors;
 mod entrance;
 mod events;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod hub;
 mod in_line;
 mod journal;

@@ -100,6 +100,53 @@ fn escape(text: &mut String, bytes: &[u8]) {
 /// Bytes of the device in one line of the log.
 pub(super) const LONGEST: usize = 4096;
 
+/// What a fuzzer does with it: any bytes in pieces as long as the first byte says come back from the log.
+///
+/// # Panics
+/// When something is lost, or could draw on a terminal.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let Some((&piece, bytes)) = data.split_first() else { return };
+    let bytes: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != b'\r').collect();
+    let (mut lines, mut written) = (Lines::default(), Vec::new());
+    for piece in bytes.chunks(usize::from(piece) + 1) {
+        written.extend(lines.push(piece, std::time::UNIX_EPOCH));
+    }
+    written.extend(lines.flush());
+    assert_eq!(read_back(&written), bytes);
+    assert!(written.iter().all(|line| !line.text.contains(|c: char| c.is_control() && c != '\t')));
+}
+
+/// The device's bytes again, but for each `\r` before a `\n`.
+#[cfg(any(test, fuzzing))]
+fn read_back(lines: &[Line]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        let mut rest = line.text.as_bytes();
+        let mut is_cut = false;
+        while let [first, more @ ..] = rest {
+            rest = more;
+            match (first, more) {
+                (b'\\', [b'\\', ..]) => {
+                    bytes.push(b'\\');
+                    rest = &more[1..];
+                }
+                (b'\\', [b'x', high, low, ..]) => {
+                    let hex = [*high, *low];
+                    bytes.push(u8::from_str_radix(std::str::from_utf8(&hex).expect("ASCII"), 16).expect("hex digits"));
+                    rest = &more[3..];
+                }
+                (b'\\', []) => is_cut = true,
+                _ => bytes.push(*first),
+            }
+        }
+        if !is_cut {
+            bytes.push(b'\n');
+        }
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
@@ -139,35 +186,6 @@ mod tests {
         let long = "x".repeat(LONGEST - 1) + "\u{e9}y\n";
         let written: Vec<Line> = lines.push(long.as_bytes(), at(1)).collect();
         assert_eq!(written, [line(1, &("x".repeat(LONGEST - 1) + "\\")), line(1, "\u{e9}y")]);
-    }
-
-    /// The device's bytes again, but for each `\r` before a `\n`.
-    fn read_back(lines: &[Line]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for line in lines {
-            let mut rest = line.text.as_bytes();
-            let mut is_cut = false;
-            while let [first, more @ ..] = rest {
-                rest = more;
-                match (first, more) {
-                    (b'\\', [b'\\', ..]) => {
-                        bytes.push(b'\\');
-                        rest = &more[1..];
-                    }
-                    (b'\\', [b'x', high, low, ..]) => {
-                        let hex = [*high, *low];
-                        bytes.push(u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap());
-                        rest = &more[3..];
-                    }
-                    (b'\\', []) => is_cut = true,
-                    _ => bytes.push(*first),
-                }
-            }
-            if !is_cut {
-                bytes.push(b'\n');
-            }
-        }
-        bytes
     }
 
     #[test]

@@ -20,6 +20,8 @@ use super::serial_bytes::{News, SerialBytes};
 use super::signals::{Received, Signals};
 use super::{Failure, Outcome, run_dir};
 use lines::Lines;
+#[cfg(any(test, fuzzing))]
+pub(crate) use lines::fuzz;
 pub(super) use rotation::Rotation;
 
 /// `usbpipe log NAME`.

@@ -1,6 +1,8 @@
 //! `plot`: numbers in the lines of a serial line as curves on the terminal. It sends nothing to the device.
 
 mod curves;
+#[cfg(any(test, fuzzing))]
+mod fuzzing;
 mod reading;
 mod scale;
 mod view;
@@ -16,6 +18,8 @@ use super::serial_bytes::{News, SerialBytes};
 use super::{Outcome, run_dir};
 use crate::session::Event;
 use curves::Curves;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzzing::fuzz;
 use reading::Reading;
 use view::View;
 
