@@ -65,7 +65,7 @@ impl<'a> Faults<'a> {
             _ => self.hinder(&device),
         }
         for stream in self.streams {
-            stream.check(&self.last);
+            stream.check(|| format!("the last faults: {:?}; {}", self.last, daemon.status(&stream.name)));
         }
     }
 

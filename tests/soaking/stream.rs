@@ -4,7 +4,6 @@
 //! What was written after the last fault of a device had been overcome must come back whole and in order. What was under way
 //! before that may be lost, or come twice, but no more than pipes, transfers and the device hold.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -91,10 +90,11 @@ impl Stream {
         self.is_disturbed.store(false, SeqCst);
     }
 
-    /// Fails if anything went wrong so far, after these faults.
-    pub(crate) fn check(&self, faults: &VecDeque<String>) {
-        let wrong = self.wrong.lock().unwrap().clone();
-        assert!(wrong.is_none(), "{}: {}; the last faults: {faults:?}", self.name, wrong.unwrap());
+    /// Fails if anything went wrong so far, and says more about that.
+    pub(crate) fn check(&self, more: impl FnOnce() -> String) {
+        if let Some(wrong) = self.wrong.lock().unwrap().clone() {
+            panic!("{}: {wrong}; {}", self.name, more());
+        }
     }
 
     pub(crate) fn stop_writing(&self) {
@@ -105,7 +105,7 @@ impl Stream {
     pub(crate) fn finish(&self) {
         let (mut last, mut since) = (self.read(), Instant::now());
         while self.next.load(SeqCst) < self.written.load(SeqCst) {
-            self.check(&VecDeque::new());
+            self.check(String::new);
             if self.read() > last {
                 (last, since) = (self.read(), Instant::now());
             }
@@ -119,7 +119,7 @@ impl Stream {
         }
         self.over.store(true, SeqCst);
         self.threads.lock().unwrap().drain(..).for_each(|thread| thread.join().unwrap());
-        self.check(&VecDeque::new());
+        self.check(String::new);
     }
 
     fn write_all(&self, path: &PathBuf, mut random: Random) {
