@@ -172,7 +172,10 @@ fn over_a_delayed_link_all_pipes_work_and_no_session_ends() {
     let daemon = Daemon::run(&format!("{}{}", bus.device("zero", ""), bus.device("tone", tone)));
     bus.command("delay link 150");
     let source = daemon.reader("zero/ep_81");
-    let (_, bytes) = read_exactly(source, 512 * 2000);
+    let witness = Witness::start();
+    let (_, bytes) = read_exactly(source, 8 * 512 * 1024);
+    // Half a megabyte is in flight. One transfer after the other would take 64 round trips.
+    witness.assert_within(ROUND_TRIP * 30);
     assert!(bytes.iter().enumerate().all(|(n, &byte)| usize::from(byte) == n % 512 % 63));
     let (mut there, mut back) = (daemon.writer("zero/ep_02"), daemon.reader("zero/ep_82"));
     for round in 0..3 {
@@ -190,6 +193,25 @@ fn over_a_delayed_link_all_pipes_work_and_no_session_ends() {
     for device in ["zero", "tone"] {
         assert_eq!(daemon.status(device)["sessions"], 1, "{device}");
     }
+}
+
+/// With `delay link 150`.
+const ROUND_TRIP: Duration = Duration::from_millis(300);
+
+#[test]
+fn over_a_delayed_link_a_request_whose_time_is_up_is_cancelled_and_the_next_one_works() {
+    let bus = Bus::with(&[Regs]);
+    let daemon = Daemon::run(&bus.device("regs", "timeout = \"100ms\"\n"));
+    let ask = |request: &str, value: &str| daemon.answer(&["control", "regs", "in", "0xc0", request, value, "0", "1"]);
+    bus.command("delay link 150");
+    for _ in 0..3 {
+        // It would be answered after ten seconds.
+        let answer = ask("4", "10000");
+        assert!(answer.starts_with("error timeout"), "{answer}");
+        // What comes in the time that a cancellation takes counts.
+        assert_eq!(ask("2", "0"), "ok 00");
+    }
+    assert_eq!(daemon.status("regs")["sessions"], 1);
 }
 
 #[test]
