@@ -129,6 +129,7 @@ impl BulkOut {
         if std::mem::take(&mut self.zlp_is_orphan) {
             self.resend.pop_front();
         }
+        self.returned = 0;
         self.spare.clear();
         verdict
     }
@@ -151,6 +152,7 @@ impl BulkOut {
                 return Poll::Pending;
             }
             if let Some(transfer) = self.resend.pop_front() {
+                self.returned = self.returned.saturating_sub(1);
                 pipe.submit(transfer);
                 continue;
             }
@@ -278,6 +280,16 @@ mod tests {
         let mut plugged_again = FakePipe::receiving();
         run(&mut pump, &mut plugged_again, &mut writers).await;
         assert_eq!(plugged_again.received.concat(), b"abc");
+    }
+
+    #[tokio::test]
+    async fn transfers_that_were_cancelled_by_nobody_here_are_sent_again_as_often_as_it_takes() {
+        let mut pipe = FakePipe::receiving();
+        pipe.results.extend([Err(TransferError::Cancelled); 5]);
+        let mut writers = writing(FakeSource::of([b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]));
+        let verdict = run(&mut pump(Framing::Stream), &mut pipe, &mut writers).await;
+        assert!(matches!(verdict, Verdict::Closed));
+        assert_eq!(pipe.received.concat().len(), 3);
     }
 
     #[tokio::test]

@@ -197,6 +197,9 @@ pub struct Session {
 /// The device's endpoints in setting 0 of interface 0: bulk and interrupt. The isochronous ones are in interface 1.
 pub const ENDPOINTS: [(u8, u8); 4] = [(0x81, 2), (0x02, 2), (0x83, 3), (0x04, 3)];
 
+/// Bytes of an endpoint descriptor: USB 2.0, 9.6.6.
+const ENDPOINT: usize = 7;
+
 impl Session {
     pub fn new(seed: u64) -> Self {
         let mut random = Random(seed);
@@ -294,13 +297,20 @@ impl Session {
         Ok(!ends.contains(&self.kind))
     }
 
+    /// Leaves alone how much an isochronous endpoint moves: a pipe may take tens of megabytes for it, which look like growth.
     fn flip_descriptors(&mut self) {
+        let tail = self.device.configuration.len() - 2 * ENDPOINT;
+        let endpoints = self.device.configuration[tail..].to_vec();
         for _ in 0..=self.random.below(4) {
             let Descriptors { device, configuration } = &mut self.device;
             let raw = if self.random.one_in(3) { device } else { configuration };
             let at = self.random.below(raw.len());
             raw[at] =
                 if self.random.one_in(2) { raw[at] ^ (1 << self.random.below(8)) } else { self.random.next() as u8 };
+        }
+        for (n, endpoint) in endpoints.chunks(ENDPOINT).enumerate() {
+            let size = tail + n * ENDPOINT + 4;
+            self.device.configuration[size..size + 3].copy_from_slice(&endpoint[4..]);
         }
     }
 

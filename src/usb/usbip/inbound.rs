@@ -156,7 +156,13 @@ impl Inbound {
         let transfer = &mut entry.flight.transfer;
         let actual = checked(reply, transfer.length, transfer.packets.len())?;
         transfer.actual = actual;
-        transfer.status = result_of(reply.status);
+        transfer.status = match result_of(reply.status) {
+            // Nobody here has cancelled it, so that it failed.
+            Err(TransferError::Cancelled) if !entry.unlinking => {
+                Err(TransferError::Io(reply.status.unsigned_abs() as i32))
+            }
+            result => result,
+        };
         let payload = if entry.is_in { actual } else { 0 };
         table.replied(seqnum);
         self.state = State::Payload { seqnum, got: 0, total: payload };
@@ -351,6 +357,16 @@ mod tests {
         drop(table);
         let (ordinal, transfer) = ended.try_recv().unwrap();
         assert_eq!((ordinal, transfer.status), (5, Err(TransferError::Disconnected)));
+    }
+
+    #[test]
+    fn what_a_server_calls_cancelled_and_nobody_has_cancelled_is_a_failure() {
+        let mut table = Table::default();
+        submitted(&mut table, 1, Transfer::new(64));
+        let mut wire = reply(1, 0, None);
+        wire[20..24].copy_from_slice(&status::ECONNRESET.to_be_bytes());
+        let ended = feed(&mut table, &wire, 64).unwrap();
+        assert_eq!(ended[0].flight.transfer.status, Err(TransferError::Io(104)));
     }
 
     #[test]
