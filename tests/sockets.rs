@@ -312,9 +312,14 @@ fn where_descriptors_run_out_connections_are_refused_and_clients_go_on() {
         (0..100).map(|_| UnixStream::connect(daemon.path("zero/ep_82.sock")).unwrap()).collect();
     let said = daemon.wait_said("refuse");
     assert!(said.contains("LimitNOFILE"), "{said}");
+    // Connections leave some for commands, until these take the last.
+    assert!(daemon.ask(&["status"]).status.success());
+    let commands: Vec<UnixStream> = (0..20).map(|_| UnixStream::connect(dir.join("admin.sock")).unwrap()).collect();
     let status = daemon.ask(&["status"]);
     let said = String::from_utf8_lossy(&status.stderr);
     assert!(status.status.code() == Some(1) && said.contains("no descriptors left"), "{status:?}");
+    drop(commands);
+    wait_for(|| daemon.ask(&["status"]).status.success().then_some(()), || "no command is answered any more".into());
     wait_for(|| has_ended(&kept[99]).then_some(()), || "the last one is not refused".into());
     let control = Messages::connect(&daemon.path("zero/ep_00.sock"));
     assert!(within(PATIENCE, move || control.receive()).is_empty(), "the control pipe turns away, too");

@@ -49,5 +49,13 @@ pub fn check_descriptors() -> io::Result<()> {
     if left < KEPT.min(soft / 4) { Err(Errno::EMFILE.into()) } else { Ok(()) }
 }
 
+/// Whether this descriptor, which was just made, is one of the last that there may be.
+pub(super) fn is_one_of_the_last(fd: &impl AsRawFd) -> bool {
+    let number = u64::try_from(fd.as_raw_fd()).unwrap_or_default();
+    getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| number + FEW >= soft)
+}
+
+/// Descriptors that new connections leave: what is connected needs one more while it waits for the reactor.
+const FEW: u64 = 8;
 /// Descriptors that devices leave.
 const KEPT: u64 = 64;

@@ -13,6 +13,7 @@ use socket2::{SockRef, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::descriptors::is_one_of_the_last;
 use super::{Access, Dir, DirError};
 
 #[allow(unreachable_pub, reason = "the macros write `pub`")]
@@ -48,6 +49,8 @@ pub struct Listener {
     fd: AsyncFd<OwnedFd>,
     /// Given up for a moment where descriptors have run out, so that a connection can be taken and closed.
     reserve: Option<OwnedFd>,
+    /// A connection was closed for want of descriptors, and it was not reported.
+    has_turned_away: bool,
 }
 
 impl Listener {
@@ -72,20 +75,29 @@ impl Listener {
         // SAFETY: an `OwnedFd` owns its descriptor, and gives the same number for as long as it lives.
         let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         let fd = fd.map_err(|e| cannot(e.into()))?;
-        Ok(Self { fd, reserve: reserve() })
+        Ok(Self { fd, reserve: reserve(), has_turned_away: false })
     }
 
-    /// The next connection.
+    /// The next connection. One that takes one of the last descriptors is closed, because the clients that are there may
+    /// still need some.
     ///
     /// # Errors
     /// Those of accept(2); see [`is_exhausted`].
-    pub async fn accept(&self) -> io::Result<Connection> {
-        self.fd.async_io(Interest::READABLE, |fd| accept(fd.as_raw_fd())).await
+    pub async fn accept(&mut self) -> io::Result<Connection> {
+        let connection = self.fd.async_io(Interest::READABLE, |fd| accept(fd.as_raw_fd())).await?;
+        if is_one_of_the_last(&connection) {
+            self.has_turned_away = true;
+            return Err(Errno::EMFILE.into());
+        }
+        Ok(connection)
     }
 
-    /// Closes one waiting connection although there is no descriptor for it. False when that is impossible too, or when
-    /// none waits; then [`Listener::accept`] waits for the next one.
+    /// Closes one waiting connection although there is no descriptor for it, if [`Listener::accept`] has not. False when
+    /// that is impossible too, or when none waits; then [`Listener::accept`] waits for the next one.
     pub fn turn_away(&mut self) -> bool {
+        if std::mem::take(&mut self.has_turned_away) {
+            return true;
+        }
         let had_reserve = self.reserve.take().is_some();
         let turned_away = had_reserve && self.fd.try_io(Interest::READABLE, |fd| accept(fd.as_raw_fd())).is_ok();
         self.reserve = reserve();
