@@ -163,16 +163,23 @@ fn a_fifo_that_another_user_may_have_open_is_made_anew() {
     assert_eq!(read_exactly(File::open(&fifo).unwrap(), 3).1, [0, 1, 2]);
 }
 
-/// Has the daemon make the device anew, so many times.
+/// Has the daemon make the device anew, so many times. The configurations differ in their number of pipes, by which is seen
+/// that it has.
 fn reload_often(daemon: &mut Daemon, rounds: usize, configs: [&str; 2]) {
-    let mut events = Events::of(daemon);
     for round in 0..rounds {
-        fs::write(daemon.dir.with_extension("toml"), configs[(round + 1) % 2]).unwrap();
+        let config = configs[(round + 1) % 2];
+        fs::write(daemon.dir.with_extension("toml"), config).unwrap();
         daemon.signal(SIGHUP);
-        events.wait("attach", "zero");
+        let pipes = config.matches("[[device.pipe]]").count();
+        daemon.wait_status("zero", |status| {
+            status["state"] == "attached" && status["pipes"].as_array().is_some_and(|there| there.len() == pipes)
+        });
         progressed();
     }
 }
+
+/// The second of two configurations for [`reload_often`].
+const ONE_PIPE_MORE: &str = "[[device.pipe]]\nendpoint = 0x02\n";
 
 #[test]
 fn a_user_who_alternates_outlets_and_links_changes_no_file_elsewhere() {
@@ -187,11 +194,11 @@ fn a_user_who_alternates_outlets_and_links_changes_no_file_elsewhere() {
     let secret = temp.path().join("secret");
     fs::write(&secret, "of root").unwrap();
     fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
-    let config = |transfer: u32| {
-        let pipe = format!("[[device.pipe]]\nendpoint = 0x81\ntransfer = {transfer}\n");
-        bus.device("zero", &format!("owner = \"nobody\"\nmode = \"0666\"\n{pipe}"))
+    let config = |more: &str| {
+        let pipes = format!("[[device.pipe]]\nendpoint = 0x81\n{more}");
+        bus.device("zero", &format!("owner = \"nobody\"\nmode = \"0666\"\n{pipes}"))
     };
-    let (one, other) = (config(512), config(1024));
+    let (one, other) = (config(""), config(ONE_PIPE_MORE));
     let mut daemon = Daemon::run_in(&dir, &one);
     daemon.wait_attached();
     let (outlet, over) = (daemon.path("zero/ep_81"), AtomicBool::new(false));
@@ -230,12 +237,11 @@ fn an_outlet_is_never_wider_than_it_is_meant_to_be() {
     }
     let bus = Bus::with(&[Zero]);
     let (_temp, dir) = public_place();
-    let config = |transfer: u32| {
-        let pipe =
-            format!("[[device.pipe]]\nendpoint = 0x81\noutlets = [\"fifo\", \"socket\"]\ntransfer = {transfer}\n");
-        bus.device("zero", &format!("mode = \"0600\"\n{pipe}"))
+    let config = |more: &str| {
+        let pipes = format!("[[device.pipe]]\nendpoint = 0x81\noutlets = [\"fifo\", \"socket\"]\n{more}");
+        bus.device("zero", &format!("mode = \"0600\"\n{pipes}"))
     };
-    let (one, other) = (config(512), config(1024));
+    let (one, other) = (config(""), config(ONE_PIPE_MORE));
     let mut daemon = Daemon::run_in(&dir, &one);
     daemon.wait_attached();
     let (fifo, socket) = (daemon.path("zero/ep_81"), daemon.path("zero/ep_81.sock"));
