@@ -36,7 +36,7 @@ pub fn dropped() -> u64 {
     STDERR.lock().dropped
 }
 
-/// Waits until everything has been written, for as long as that goes on and at most [`LAST_LINES`].
+/// Waits until everything has been written, for as long as that goes on and at most a second.
 pub fn flush() {
     STDERR.flush(LAST_LINES);
 }

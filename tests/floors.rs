@@ -143,7 +143,6 @@ const BY_PATH: &[(&str, &str)] = &[
     ("outlet/descriptors_unix.rs", "/dev/null"),
     ("outlet/dir_unix.rs", "the run dir itself, and the entries of a descriptor"),
     ("outlet/dir_windows.rs", "the folder of a prefix"),
-    ("outlet/holders_linux.rs", "/proc"),
     ("outlet/peer_linux.rs", "/proc"),
     ("outlet/pipe_windows.rs", "named pipes"),
     ("outlet/socket_unix.rs", "/dev/null"),
@@ -155,6 +154,7 @@ const BY_PATH: &[(&str, &str)] = &[
     ("session/pass/pair_windows.rs", "a type of handles"),
     ("session/pass/own_windows.rs", "a type of handles"),
     ("session/port_watch.rs", "ports in /dev"),
+    ("session/program/guard_linux.rs", "/proc"),
     ("session/program/process.rs", "programs of the configuration"),
 ];
 
