@@ -148,6 +148,7 @@ fn client_line(client: &ClientStatus) -> String {
     words.extend(client.pid.map(|pid| format!("pid={pid}")));
     words.extend(client.uid.map(|uid| format!("uid={uid}")));
     words.extend(client.command.as_ref().map(|command| format!("({command})")));
+    words.extend(client.address.clone());
     let t = &client.tally;
     words.push(format!("bytes={}", t.bytes));
     let rare = [("lost_bytes", t.lost_bytes), ("lost_transfers", t.lost_transfers), ("lost_packets", t.lost_packets)];

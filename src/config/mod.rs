@@ -31,6 +31,7 @@ mod kinds;
 #[path = "kinds_windows.rs"]
 mod kinds;
 mod meaning;
+mod network;
 mod pipe;
 #[cfg(unix)]
 #[path = "program_unix.rs"]
@@ -51,6 +52,7 @@ use std::path::Path;
 pub use device::{Access, Backend, DeviceConfig, EndpointDefaults, Match, Unplug};
 pub use error::ConfigError;
 pub use find::{NotFound, find};
+pub use network::{ModemLinesPolicy, NetworkConfig};
 pub use pipe::{
     DEFAULT_QUEUE, DEFAULT_TRANSFER, Framing, Idle, OnOpen, OutletKind, PACKET_FIFO_MAX, PACKET_SOCKET_MAX, Patience,
     PipeConfig, StallPolicy, Underrun, Writers,

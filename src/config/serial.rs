@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Access, Idle, OnOpen, OutletKind, Patience, SerialMode, kinds};
+use super::{Access, Idle, NetworkConfig, OnOpen, OutletKind, Patience, SerialMode, kinds};
 
 /// `[device.serial]`. What is `None` is left as the driver or the device has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,8 @@ pub struct SerialConfig {
     pub flush: Duration,
     /// How long a slow reader may hold up the others.
     pub patience: Patience,
+    /// Where the line is reached over the network; nowhere.
+    pub network: NetworkConfig,
     /// bInterfaceNumber of the CDC control interface; `None` takes the first.
     pub interface: Option<u8>,
     /// Owner of its outlets. In the file `mode` is the line's here, so permission bits are the device's.
@@ -184,6 +186,7 @@ impl Default for SerialConfig {
             idle: Idle::default(),
             flush: Duration::from_secs(1),
             patience: Patience::default(),
+            network: NetworkConfig::default(),
             interface: None,
             access: Access::default(),
         }

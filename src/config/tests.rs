@@ -176,6 +176,7 @@ fn every_key_is_understood() {
         ..PipeConfig::new(0x02)
     };
     let serial = SerialConfig {
+        network: NetworkConfig::default(),
         driver: Driver::User,
         lock: false,
         baud: Some(9600),

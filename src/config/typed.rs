@@ -9,7 +9,8 @@ use toml::Spanned;
 use super::error::{ConfigError, Source};
 use super::value::{OneOrMany, Value};
 use super::{
-    Backend, Driver, Flow, Framing, Idle, OnOpen, OutletKind, ResetPolicy, StallPolicy, Underrun, Unplug, Writers,
+    Backend, Driver, Flow, Framing, Idle, ModemLinesPolicy, OnOpen, OutletKind, ResetPolicy, StallPolicy, Underrun,
+    Unplug, Writers,
 };
 
 /// A key that may be absent, with the place of its value.
@@ -106,6 +107,10 @@ pub(super) struct TypedSerial {
     pub(super) flush: Typed<Value>,
     pub(super) patience: Typed<Value>,
     pub(super) interface: Typed<Value>,
+    pub(super) rfc2217: Typed<String>,
+    pub(super) tcp: Typed<String>,
+    pub(super) allow: Typed<Vec<Spanned<String>>>,
+    pub(super) modem_lines: Typed<ModemLinesPolicy>,
     pub(super) owner: Typed<String>,
     pub(super) group: Typed<String>,
     pub(super) sddl: Typed<String>,

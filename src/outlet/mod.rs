@@ -87,6 +87,7 @@ mod stream;
 #[cfg(test)]
 #[cfg(windows)]
 mod tests_windows;
+mod tokio_io;
 #[cfg(test)]
 #[cfg(unix)]
 #[path = "trial_unix.rs"]
@@ -134,6 +135,7 @@ pub use socket::{Connection, SocketKind, written};
 pub use socket::{Listener, is_exhausted};
 #[cfg(windows)]
 pub use stream::Stream;
+pub use tokio_io::{IoSink, IoSource};
 pub use watch::{Changes, Watcher, openers};
 
 /// Where the bytes of an IN pipe go.

@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, in words and numbers. It does not find out.
 
 use crate::printable::is_printable;
+use std::net::SocketAddr;
 
 /// A program that uses an outlet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Peer {
     pub uid: Option<u32>,
     /// Its name as in `ps -o comm`, at most 15 bytes.
     pub command: Option<String>,
+    /// Its address and port, where it is connected over the network.
+    pub address: Option<SocketAddr>,
 }
 
 impl Peer {
@@ -27,6 +30,9 @@ const LONGEST_NAME: usize = 15;
 /// In words: `process 77 (cat)`.
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(address) = self.address {
+            return write!(f, "client {address}");
+        }
         match (self.pid, &self.command) {
             (Some(pid), Some(command)) => write!(f, "process {pid} ({command})"),
             (Some(pid), None) => write!(f, "process {pid}"),

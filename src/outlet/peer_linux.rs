@@ -18,7 +18,7 @@ impl Peer {
     pub fn process(pid: u32) -> Self {
         let command = std::fs::read(format!("/proc/{pid}/comm")).ok();
         let command = command.map(|name| printable(String::from_utf8_lossy(&name).trim_end_matches('\n')));
-        Self { pid: Some(pid), uid: None, command }
+        Self { pid: Some(pid), uid: None, command, address: None }
     }
 }
 

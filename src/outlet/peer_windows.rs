@@ -27,7 +27,7 @@ impl Peer {
             let name = Path::new(&path).file_name().map(|name| name.to_string_lossy().into_owned());
             printable(&name.unwrap_or(path))
         });
-        Self { pid: Some(pid), uid: None, command }
+        Self { pid: Some(pid), uid: None, command, address: None }
     }
 }
 

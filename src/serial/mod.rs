@@ -15,4 +15,4 @@ pub use cdc_acm::{Function, LineCoding, find_function, find_functions};
 pub use gate::{Gate, Hold};
 pub use lines::{Lines, Wanted};
 pub use notification::{SerialState, parse_notification};
-pub use reset::{Step, TOUCH_BAUD, profile, upload};
+pub use reset::{EspBridge, Step, TOUCH_BAUD, esp_bootloader, profile, upload};

@@ -58,6 +58,27 @@ pub fn upload(name: &str) -> Vec<Step> {
     }
 }
 
+/// How the bootloader of an ESP is started by its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EspBridge {
+    /// A UART bridge whose lines reach EN and GPIO0 through two transistors.
+    Uart,
+    /// The chip's own USB-Serial-JTAG.
+    UsbSerialJtag,
+}
+
+/// The steps that start the bootloader of an ESP, with the timings of esptool.
+pub fn esp_bootloader(bridge: EspBridge) -> Vec<Step> {
+    let lines = |dtr, rts| Step::Lines { dtr, rts };
+    let wait = Step::Wait(Duration::from_millis(100));
+    match bridge {
+        EspBridge::Uart => upload("esp"),
+        EspBridge::UsbSerialJtag => {
+            vec![lines(false, false), wait, lines(true, false), wait, lines(false, true), wait, lines(false, false)]
+        }
+    }
+}
+
 /// The speed that asks a board with native USB for its bootloader once DTR is off.
 pub const TOUCH_BAUD: u32 = 1200;
 

@@ -65,12 +65,12 @@ impl Ask {
         self == Self::default()
     }
 
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         Self { baud: self.baud.or(other.baud), mode: self.mode.or(other.mode), flow: self.flow.or(other.flow) }
     }
 
     /// What of this is not in `other`.
-    fn without(self, other: Self) -> Self {
+    pub(super) fn without(self, other: Self) -> Self {
         Self {
             baud: self.baud.filter(|baud| other.baud != Some(*baud)),
             mode: self.mode.filter(|mode| other.mode != Some(*mode)),
@@ -185,6 +185,22 @@ impl Coding {
         terminal.asked = ask.or(terminal.asked);
         self.terminals.push(terminal);
         self.due()
+    }
+
+    /// The program at this terminal asks for exactly this. Returns what is to be sent.
+    pub(super) fn terminal_asked(&mut self, id: TerminalId, ask: Ask) -> Ask {
+        let Some(at) = self.terminals.iter().position(|terminal| terminal.id == id) else { return Ask::default() };
+        let mut terminal = self.terminals.remove(at);
+        terminal.asked = ask.or(terminal.asked);
+        self.terminals.push(terminal);
+        self.due()
+    }
+
+    /// The program at this terminal no longer asks for this.
+    pub(super) fn terminal_forgets(&mut self, id: TerminalId, ask: Ask) {
+        for terminal in self.terminals.iter_mut().filter(|terminal| terminal.id == id) {
+            terminal.asked = terminal.asked.unless(ask);
+        }
     }
 
     /// A program has closed its terminal.

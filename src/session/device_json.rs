@@ -28,6 +28,10 @@ struct Outlet<'a> {
     socket: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tty: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rfc2217: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp: Option<&'a str>,
 }
 
 /// The content of the file.
@@ -39,6 +43,8 @@ pub(super) fn render(status: &DeviceStatus, descriptors: Option<&Descriptors>) -
         path: &p.path,
         socket: p.socket.as_deref(),
         tty: p.tty.as_deref(),
+        rfc2217: p.rfc2217.as_deref(),
+        tcp: p.tcp.as_deref(),
     });
     let json = DeviceJson {
         name: &status.name,

@@ -31,6 +31,10 @@ pub enum Via {
     Descriptor,
     /// It opened the line's pty.
     Tty,
+    /// It connected to the line's TCP port.
+    Tcp,
+    /// It connected to the line's RFC 2217 port.
+    Rfc2217,
 }
 
 impl Via {
@@ -40,6 +44,8 @@ impl Via {
             Self::Socket => Listener::KIND,
             Self::Descriptor => "descriptor",
             Self::Tty => "tty",
+            Self::Tcp => "tcp",
+            Self::Rfc2217 => "rfc2217",
         }
     }
 }
@@ -240,6 +246,9 @@ impl Hub {
         match via {
             Via::Socket => Listener::name_for(&self.line),
             Via::Descriptor => self.line.clone(),
+            Via::Tcp | Via::Rfc2217 => {
+                format!("{}.{}", line_of_outlet(&self.line).unwrap_or(&self.line), via.kind())
+            }
             Via::Tty => format!("{}.{TTY}", line_of_outlet(&self.line).unwrap_or(&self.line)),
         }
     }
@@ -288,8 +297,9 @@ impl Entry {
 }
 
 fn client_status(kind: &str, peer: &Peer, account: &Account) -> ClientStatus {
-    let Peer { pid, uid, command } = peer.clone();
-    ClientStatus { kind: kind.to_owned(), pid, uid, command, tally: account.tally() }
+    let Peer { pid, uid, command, address } = peer.clone();
+    let address = address.map(|address| address.to_string());
+    ClientStatus { kind: kind.to_owned(), pid, uid, command, address, tally: account.tally() }
 }
 
 impl Offer {

@@ -35,6 +35,7 @@ mod loan;
 mod locate;
 mod lock;
 mod losses;
+mod network;
 mod openings;
 mod out_line;
 mod paced;

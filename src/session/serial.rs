@@ -10,6 +10,8 @@
 //! Requests that take as long as they were told to (`dtr pulse 60000`, `break 5000`) do not hold the line meanwhile, and
 //! end early when nobody waits for them any more or the daemon stops: the line is left as it would be after them.
 
+mod client;
+
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,7 +47,7 @@ pub(super) struct SerialPort {
     stop: Stop,
     /// Told when the session is over, so that no request holds the line any longer.
     over: Notify,
-    reported: Arc<Mutex<Option<SerialState>>>,
+    reported: watch::Sender<Option<SerialState>>,
     /// What its lines tell of programs.
     pub(super) openings: Arc<Openings>,
     /// What holds OUT transfers back.
@@ -106,7 +108,7 @@ impl SerialPort {
             requests: tokio::sync::Mutex::default(),
             stop,
             over: Notify::new(),
-            reported: Arc::default(),
+            reported: watch::Sender::new(None),
             openings: Arc::new(openings),
             gate,
             touched: AtomicBool::default(),
@@ -176,7 +178,7 @@ impl SerialPort {
         self.shown.send_replace(state.coding.shown());
         *lock(&self.boot) = None;
         self.openings.session_over();
-        *lock(&self.reported) = None;
+        self.reported.send_replace(None);
     }
 
     /// What the port is to have from its opening on.
@@ -470,9 +472,8 @@ impl SerialPort {
         device: &dyn UsbDevice,
         lines: &mut Lines,
         name: Option<&str>,
-        mut unwanted: Unwanted<'_>,
+        unwanted: Unwanted<'_>,
     ) -> Answer {
-        let mut is_wanted = true;
         let configured = lock(&self.config).profile.clone();
         let name = name.unwrap_or(&configured);
         let Some(steps) = profile(name, lines.is_dtr_on(device).await) else {
@@ -480,6 +481,24 @@ impl SerialPort {
             return Answer::Error { name: ErrorName::Invalid, text };
         };
         let before = lines.wanted();
+        let answer = self.play(device, lines, steps, name, unwanted).await;
+        // What a reset did to lines that nobody had asked for is not to be repeated at the next attach.
+        if before.dtr.is_none() && matches!(answer, Answer::Ok(_)) {
+            *lines = Lines::new(*lines.function(), before);
+        }
+        answer
+    }
+
+    /// Runs the steps of a reset sequence while no byte goes out.
+    async fn play(
+        &self,
+        device: &dyn UsbDevice,
+        lines: &mut Lines,
+        steps: Vec<Step>,
+        name: &str,
+        mut unwanted: Unwanted<'_>,
+    ) -> Answer {
+        let mut is_wanted = true;
         let _hold = self.gate.hold();
         for step in steps {
             let result = match step {
@@ -496,10 +515,6 @@ impl SerialPort {
             if result.is_err() {
                 return line_answer(result);
             }
-        }
-        // What a reset did to lines that nobody had asked for is not to be repeated at the next attach.
-        if before.dtr.is_none() {
-            *lines = Lines::new(*lines.function(), before);
         }
         self.wait_for_boot();
         self.tell("reset", format!("the board was reset ({name})"));
@@ -546,7 +561,7 @@ impl SerialPort {
         if let Some(flow) = wanted.flow.filter(|flow| *flow != Flow::None) {
             text.push_str(&format!(" flow={flow}"));
         }
-        let reported = match (now, *lock(&self.reported)) {
+        let reported = match (now, *self.reported.borrow()) {
             (Some(l), _) => vec![("dcd", l.dcd), ("dsr", l.dsr), ("ring", l.ring), ("cts", l.cts)],
             (None, Some(state)) => vec![("dcd", state.dcd), ("dsr", state.dsr), ("ring", state.ring)],
             (None, None) => Vec::new(),
@@ -577,7 +592,7 @@ impl SerialPort {
                     for complaint in state.complaints() {
                         events.emit_repeatedly("line", &name, &line, complaint.to_owned());
                     }
-                    *lock(&reported) = Some(state);
+                    reported.send_replace(Some(state));
                 }
             }
         });

@@ -1,5 +1,6 @@
 //! What a device's keeper, its doors and the commands share: the device of the moment, and what to show of it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -80,6 +81,8 @@ struct PipeEntry {
     path: PathBuf,
     socket: Option<PathBuf>,
     tty: Option<PathBuf>,
+    rfc2217: Option<SocketAddr>,
+    tcp: Option<SocketAddr>,
     endpoint: Option<Endpoint>,
     counters: Arc<Counters>,
     problem: Arc<Problem>,
@@ -106,6 +109,8 @@ impl Shared {
             path,
             socket,
             tty: None,
+            rfc2217: None,
+            tcp: None,
             endpoint: None,
             counters: line.counters.clone(),
             problem: line.problem.clone(),
@@ -131,6 +136,13 @@ impl Shared {
     pub(super) fn lines(&self) -> Vec<(String, Want)> {
         let want = |pipe: &PipeEntry| if pipe.hub.is_in() { Want::Read } else { Want::Write };
         lock(&self.state).pipes.iter().map(|pipe| (pipe.outlet.clone(), want(pipe))).collect()
+    }
+
+    /// The serial line has servers at these addresses.
+    pub(super) fn set_network(&self, lines: &str, rfc2217: Option<SocketAddr>, tcp: Option<SocketAddr>) {
+        for pipe in lock(&self.state).pipes.iter_mut().filter(|pipe| pipe.outlet.starts_with(lines)) {
+            (pipe.rfc2217, pipe.tcp) = (rfc2217, tcp);
+        }
     }
 
     /// The hub of this line: `ep_81`, `serial.rx`.
@@ -443,6 +455,8 @@ impl PipeEntry {
             path: self.path.display().to_string(),
             socket: self.socket.as_ref().map(|path| path.display().to_string()),
             tty: self.tty.as_ref().map(|path| path.display().to_string()),
+            rfc2217: self.rfc2217.map(|address| address.to_string()),
+            tcp: self.tcp.map(|address| address.to_string()),
             clients: self.hub.clients(),
             problem: self.problem.show(self.counters.transfers()),
             counters: self.counters.snapshot(),

@@ -70,6 +70,12 @@ pub struct PipeStatus {
     /// Where the link to its terminal stands, if it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tty: Option<String>,
+    /// Address and port of its RFC 2217 server, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rfc2217: Option<String>,
+    /// Address and port of its TCP server, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tcp: Option<String>,
     /// The programs that use it now.
     #[serde(default)]
     pub clients: Vec<ClientStatus>,
@@ -88,7 +94,7 @@ fn one() -> u8 {
 /// One program at an outlet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClientStatus {
-    /// How it came: `fifo` (all programs behind it together), `socket`, `descriptor` or `tty`.
+    /// How it came: `fifo` (all programs behind it together), `socket`, `descriptor`, `tty`, `tcp` or `rfc2217`.
     pub kind: String,
     /// Its process number when it connected, where that is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -99,6 +105,9 @@ pub struct ClientStatus {
     /// Its name, as in `ps -o comm`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub command: Option<String>,
+    /// Its address and port, where it is connected over the network.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<String>,
     /// What it got or gave since it came.
     #[serde(flatten)]
     pub tally: Tally,

@@ -2,6 +2,7 @@
 
 mod checks;
 mod device;
+mod network;
 mod pipe;
 mod serial;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::checks::{Checks, choice};
+use super::network::network;
 use super::pipe::patience;
 use crate::config::typed::TypedSerial;
 use crate::config::value::{DAY, Value};
@@ -22,6 +23,7 @@ pub(super) fn serial(
     let table = typed.get_ref();
     let default = SerialConfig::default();
     let run = run(checks, table);
+    let has_other_use = run.is_some() || table.rfc2217.is_some() || table.tcp.is_some();
     let any_time = Duration::ZERO..=DAY;
     let driver = driver(checks, table, is_remote);
     let by_usb = match backend {
@@ -40,13 +42,14 @@ pub(super) fn serial(
         reset: choice(&table.reset).unwrap_or_default(),
         profile: profile(checks, table).unwrap_or(default.profile),
         boot_wait: checks.read("boot_wait", &table.boot_wait, |v| v.duration(any_time.clone())).unwrap_or_default(),
-        outlets: outlets(checks, table, run.is_some()).unwrap_or(default.outlets),
+        outlets: outlets(checks, table, has_other_use).unwrap_or(default.outlets),
         run,
         unread: unread(checks, table).unwrap_or_default(),
         on_open: choice(&table.on_open).unwrap_or_default(),
         idle: choice(&table.idle).unwrap_or_default(),
         flush: checks.read("flush", &table.flush, |v| v.duration(any_time)).unwrap_or(default.flush),
         patience: checks.read("patience", &table.patience, patience).unwrap_or_default(),
+        network: network(checks, table),
         interface: checks.read("interface", &table.interface, |v| v.integer(0..=255)),
         access: Access { mode: None, ..checks.access(&table.owner, &table.group, &None, &table.sddl) },
     }
@@ -113,10 +116,10 @@ fn profile(checks: &mut Checks<'_>, table: &TypedSerial) -> Option<String> {
     None
 }
 
-/// A function whose bytes a program of its own takes needs no outlet.
-fn outlets(checks: &mut Checks<'_>, table: &TypedSerial, has_run: bool) -> Option<Vec<OutletKind>> {
+/// A function whose bytes go to a program of its own, or over the network, needs no outlet.
+fn outlets(checks: &mut Checks<'_>, table: &TypedSerial, has_other_use: bool) -> Option<Vec<OutletKind>> {
     let typed = table.outlets.as_ref()?;
-    if typed.get_ref().is_empty() && !has_run {
+    if typed.get_ref().is_empty() && !has_other_use {
         checks.refuse(typed.span(), "`outlets` is empty; name at least one of fifo, socket, tty");
     }
     checks.outlets(&table.outlets)

@@ -367,6 +367,41 @@ reset = \"on-open\"
             "2",
             "bInterfaceNumber of the control interface of the CDC ACM function, where a device has several.",
         ),
+        Key::new(
+            "rfc2217",
+            LISTENS,
+            Default::Words("none: the line is not reached by RFC 2217"),
+            "\"127.0.0.1:4000\"",
+            "Address at which RFC 2217 clients reach the line, with its speed, format, flow control, break and modem lines: \
+             `rfc2217://HOST:4000` in pyserial and esptool. Port 0 takes a free one, which `usbpipe status` shows.",
+        ),
+        Key::new(
+            "tcp",
+            LISTENS,
+            Default::Words("none: the line is not reached by TCP"),
+            "\"127.0.0.1:4001\"",
+            "Address at which TCP clients reach the bytes of the line. Port 0 takes a free one, which `usbpipe status` shows.",
+        ),
+        Key::new(
+            "allow",
+            Values::Other {
+                words: "a list of networks and addresses",
+                accepted: &["[\"192.168.7.0/24\"]", "[\"fd00::7\", \"10.0.0.1\"]"],
+                refused: &["\"192.168.7.0/24\"", "[\"lab\"]", "[\"10.0.0.0/33\"]"],
+            },
+            Default::Words("clients of this machine only"),
+            "[\"192.168.7.0/24\"]",
+            "Whose clients `rfc2217` and `tcp` accept beside those of this machine. It is required for an address that is not \
+             loopback. There is no password and no encryption: use `ssh -L` across networks that others can read.",
+        ),
+        Key::new(
+            "modem_lines",
+            Values::Choice(&["resets", "pass", "ignore"]),
+            Default::Value(Text::Same("\"resets\"")),
+            "\"pass\"",
+            "What DTR and RTS of RFC 2217 clients do. `resets`: known reset sequences are run beside the board with exact \
+             timing, and opening a connection resets nothing. `pass`: each change reaches the board. `ignore`: none does.",
+        ),
         OWNER,
         GROUP,
         SDDL,
@@ -537,6 +572,12 @@ writers = \"one\"
         MODE,
         SDDL,
     ],
+};
+
+const LISTENS: Values = Values::Other {
+    words: "an IP address of this machine with a port",
+    accepted: &["\"127.0.0.1:0\"", "\"[::1]:4000\""],
+    refused: &["\"127.0.0.1\"", "\"localhost:4000\"", "\"0.0.0.0:4000\"", "4000"],
 };
 
 const PATIENCE: Values = Values::Other {

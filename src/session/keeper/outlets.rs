@@ -1,5 +1,6 @@
 //! The outlets of one device: makes them, hands pipes to their lines, and removes them. It knows of no session.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,8 +16,9 @@ use crate::name::{line_of_outlet, serial_line};
 use crate::outlet::tty::{self, TtyListener};
 use crate::outlet::{self, Access, Dir, DirError, Node};
 use crate::session::admission::Directories;
-use crate::session::hub::{Hub, Rules};
+use crate::session::hub::{Hub, Rules, Via};
 use crate::session::line::{Attachment, Context, Stop};
+use crate::session::network::{NetworkLine, Server};
 use crate::session::program::Presence;
 use crate::session::serial::SerialPort;
 use crate::session::shared::{Shared, outlet_name};
@@ -236,7 +238,26 @@ impl Outlets {
             let attendant = self.presence.attendant(program, line, dir, &self.shared, &self.stop);
             self.attend(attendant.run());
         }
-        self.make_serial_outlets(&port, config)
+        self.make_serial_outlets(&port, config)?;
+        self.listen_on_network(&port, config)
+    }
+
+    /// Starts the servers of a serial line on TCP.
+    fn listen_on_network(&mut self, port: &Arc<SerialPort>, config: &SerialConfig) -> Result<(), DirError> {
+        let line = NetworkLine::new(&self.shared, port, &config.network);
+        let mut listen = |address: Option<SocketAddr>, via: Via| -> Result<Option<SocketAddr>, DirError> {
+            let Some(address) = address else { return Ok(None) };
+            let path = self.dir.path().join(port.outlet(via.kind()));
+            let server = Server::bind(address, via, line.clone());
+            let server = server.map_err(|e| DirError::from_io(&path, "cannot listen for network clients", e))?;
+            let address = server.address();
+            self.doors.spawn(server.run());
+            Ok(address)
+        };
+        let rfc2217 = listen(config.network.rfc2217, Via::Rfc2217)?;
+        let tcp = listen(config.network.tcp, Via::Tcp)?;
+        self.shared.set_network(&port.outlet(""), rfc2217, tcp);
+        Ok(())
     }
 
     /// Makes the terminal of a serial function, and serves whoever opens it.
